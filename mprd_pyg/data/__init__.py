@@ -1,0 +1,9 @@
+"""Datasets as checked image tables: data cards, the table's contract, and reading images."""
+from mprd_pyg.data.card import DataCard
+from mprd_pyg.data.images import ImageStore, check_images, find_unreadable, read_image
+from mprd_pyg.data.schema import CardError, Counts, DataRootError, Evaluation, Split
+from mprd_pyg.data.table import ImageTable, check_table, fingerprint, make_table
+
+__all__ = ["CardError", "Counts", "DataCard", "DataRootError", "Evaluation", "ImageStore", "ImageTable",
+           "Split", "check_images", "check_table", "find_unreadable", "fingerprint", "make_table",
+           "read_image"]

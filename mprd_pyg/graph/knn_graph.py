@@ -1,0 +1,191 @@
+"""From an embedding matrix to a kNN graph, a first-class PyG ``Data``."""
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch_geometric.data import Data
+
+from mprd_pyg.graph.search import METRICS, NearestSearch
+
+
+def center_by_group(features: Tensor, groups: Tensor, normalize: bool = True,
+                    queries: Tensor | None = None, query_groups: Tensor | None = None):
+    """Subtract from each row the mean feature of its group (its camera), then renormalise.
+
+    Args:
+        features: (N, d) rows; the group means are taken over them.
+        groups: (N,) integer group of each row.
+        normalize: L2-normalise what is left.
+        queries: (Q, d) further rows, centred by the means of ``features``.
+        query_groups: (Q,) their groups; each must occur in ``groups``.
+
+    Returns:
+        (N, d), or with ``queries`` the pair (N, d), (Q, d).
+    """
+    names, group = torch.unique(groups.to(features.device), return_inverse=True)
+    mean = features.new_zeros(len(names), features.shape[1]).index_add_(0, group, features)
+    mean /= torch.bincount(group, minlength=len(names)).unsqueeze(1)
+    finish = (lambda t: F.normalize(t, dim=-1)) if normalize else (lambda t: t)
+    centred = finish(features - mean[group])
+    if queries is None:
+        return centred
+    place = torch.searchsorted(names, query_groups.to(names.device)).clamp(max=len(names) - 1)
+    if not torch.equal(names[place], query_groups.to(names.device)):
+        raise ValueError("a query's group does not occur among the features' groups: it has no mean to subtract")
+    return centred, finish(queries - mean[place])
+
+
+class KNNGraph:
+    r"""Connects every row of an embedding matrix to its nearest rows.
+
+    Each node i gets an edge j -> i from each of its :math:`k_i` nearest other rows j, so row 1 of
+    ``edge_index`` is the node and row 0 its neighbour. Edges are grouped by node, nearest first.
+    With a ``threshold``, k differs per node as in MPRD (Ji et al., ICCV 2021, Sec. 5.2):
+    :math:`k_i = \max(k, |\{j : s_{ij} > threshold\}|)`, the count including i itself.
+
+    Args:
+        k: neighbours per node (the least number of them, with a threshold).
+        metric: ``"cosine"`` or ``"l2"``; ``edge_attr`` is the cosine, or the negative squared distance.
+        threshold: similarity above which all rows are neighbours; None keeps k fixed.
+        k_max: upper bound of :math:`k_i`; ``num_capped`` counts the nodes on which it bit.
+        index: a FAISS factory string (see :class:`NearestSearch`); ``"Flat"`` is exact.
+        center_by: (N,) group of each row: search with each group's mean feature subtracted and the rest
+            renormalised, so that neighbours are found across cameras (not in the papers; off by default).
+
+    Example::
+
+        graph = KNNGraph(k=8)(features)              # (N, d) -> Data(edge_index, edge_attr, num_nodes)
+        graphs = KNNGraph(k=10, metric="l2")(bank)   # (M, N, d) -> list of M Data
+    """
+
+    def __init__(self, k: int = 8, metric: str = "cosine", threshold: float | None = None, k_max: int | None = None,
+                 index: str = "Flat", center_by: Tensor | None = None):
+        if metric not in METRICS:
+            raise ValueError(f"metric must be one of {sorted(METRICS)}, got {metric!r}")
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        if k_max is not None and k_max < k:
+            raise ValueError(f"k_max ({k_max}) is an upper bound of k per node and must not be below k ({k})")
+        self.k, self.metric, self.threshold, self.k_max = k, metric, threshold, k_max
+        self.index, self.center_by = index, center_by
+        self.num_capped = 0
+
+    def __call__(self, features: Tensor, rows: Tensor | None = None, queries: Tensor | None = None, reach: int = 1,
+                 center_by: Tensor | None = None, query_center_by: Tensor | None = None,
+                 keep_features: bool = False) -> Data | list[Data]:
+        """Build the graph.
+
+        Args:
+            features: (N, d), or (M, N, d) for one graph per branch.
+            rows: (R,) distinct nodes to search for; all by default.
+            queries: live features, (Q, d) or (M, Q, d). With ``rows`` (R = Q) they stand in for those rows,
+                each row staying out of its own neighbours; without, they become the nodes N ... N+Q-1.
+            reach: 2 also searches for the neighbours found, 3 for theirs: what is needed to read the
+                neighbours of neighbours of ``rows``.
+            center_by: (N,) overrides the constructor's.
+            query_center_by: (Q,) group of each query; by default that of its row.
+            keep_features: store as ``x`` (N, d) the features in which the search was made.
+
+        Raises:
+            ValueError: NaN or infinite features (names the first row), or fewer rows than k.
+        """
+        if features.dim() == 3:
+            live = [None] * len(features) if queries is None else queries
+            return [self(bank, rows, query, reach, center_by, query_center_by, keep_features)
+                    for bank, query in zip(features, live, strict=True)]
+        groups = self.center_by if center_by is None else center_by
+        if query_center_by is None and queries is not None and rows is not None and groups is not None:
+            query_center_by = groups[rows.to(groups.device)]
+        self._check(features, queries, rows, groups, query_center_by)
+        space, queries = self.space(features.detach(), queries, groups, query_center_by)
+        search = NearestSearch(space, self.metric, self.index)
+        num_nodes = len(space)
+        if queries is None:
+            rows = torch.arange(num_nodes, device=space.device) if rows is None else rows.to(space.device)
+            nodes, parts = rows, [self._search(search, space[rows], rows, rows)]
+        else:
+            own = None if rows is None else rows.to(space.device)
+            nodes = own if own is not None else num_nodes + torch.arange(len(queries), device=space.device)
+            num_nodes += 0 if own is not None else len(queries)
+            parts = [self._search(search, queries, nodes, own)]
+        for _ in range(reach - 1):
+            found = parts[-1][0][0].unique()
+            found = found[~torch.isin(found, nodes)]
+            if found.numel():
+                parts.append(self._search(search, space[found], found, found))
+                nodes = torch.cat([nodes, found])
+        graph = Data(edge_index=torch.cat([edges for edges, _ in parts], dim=1),
+                     edge_attr=torch.cat([value for _, value in parts]), num_nodes=num_nodes)
+        if keep_features:
+            graph.x = space
+        return graph
+
+    def space(self, features: Tensor, queries: Tensor | None = None, groups: Tensor | None = None,
+              query_groups: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """The features (N, d) and queries (Q, d) as they are compared: centred if asked, unit for the cosine."""
+        cosine = self.metric == "cosine"
+        queries = None if queries is None else queries.detach()
+        if groups is not None:
+            if queries is None:
+                return center_by_group(features, groups, cosine), None
+            return center_by_group(features, groups, cosine, queries, query_groups)
+        if cosine:
+            return F.normalize(features, dim=-1), None if queries is None else F.normalize(queries, dim=-1)
+        return features, queries
+
+    def _search(self, search: NearestSearch, queries: Tensor, nodes: Tensor, own: Tensor | None):
+        """Edges (2, E) and similarities (E,) into ``nodes`` (Q,), grouped by node, nearest first."""
+        total = len(search.database)
+        most = total if self.k_max is None else self.k_max
+        widest = min(total, most + (own is not None))
+        width = min(self.k + (own is not None), widest)
+        if self.threshold is not None:
+            width = min(max(width + 1, 16), widest)
+        pending = torch.arange(len(queries), device=queries.device)
+        source, value, owner = [], [], []
+        while pending.numel():
+            similarity, found = search(queries[pending], width)
+            other = found >= 0
+            if own is not None:
+                other &= found != own[pending].unsqueeze(1)
+            rank = other.cumsum(1) - 1
+            limit = torch.full_like(pending, self.k)
+            done = torch.ones_like(pending, dtype=torch.bool)
+            if self.threshold is not None:
+                above = 1 + (other & (similarity > self.threshold)).sum(1)
+                limit = torch.maximum(limit, above).clamp(max=most)
+                # A last column above the threshold hides further neighbours: search that row wider.
+                done = (similarity[:, -1] <= self.threshold) | (width == widest)
+                if self.k_max is not None:
+                    self.num_capped += int((done & (above > self.k_max)).sum())
+            keep = other & (rank < limit.unsqueeze(1)) & done.unsqueeze(1)
+            source.append(found[keep])
+            value.append(similarity[keep])
+            owner.append(pending.unsqueeze(1).expand_as(found)[keep])
+            pending, width = pending[~done], min(2 * width, widest)
+        owner = torch.cat(owner)
+        order = torch.argsort(owner, stable=True)
+        return torch.stack([torch.cat(source)[order], nodes[owner[order]]]), torch.cat(value)[order]
+
+    def _check(self, features, queries, rows, groups, query_groups) -> None:
+        if features.dim() != 2:
+            raise ValueError(f"expected features of shape (N, d) or (M, N, d), got {tuple(features.shape)}")
+        candidates = len(features) - (queries is None or rows is not None)
+        if candidates < self.k:
+            raise ValueError(f"k={self.k} neighbours were asked for, but a row has only {candidates} others to "
+                             f"choose from ({len(features)} rows): lower k or give more rows")
+        for name, tensor in (("features", features), ("queries", queries)):
+            if tensor is not None and not bool(torch.isfinite(tensor.detach().sum())):
+                bad = (~torch.isfinite(tensor)).any(1).nonzero().flatten()
+                if bad.numel():
+                    raise ValueError(f"{name} hold NaN or infinite values in {bad.numel()} rows, the first "
+                                     f"is row {int(bad[0])}: no neighbours can be found")
+        if groups is not None and len(groups) != len(features):
+            raise ValueError(f"center_by needs one group per row: {len(features)} rows, {len(groups)} groups")
+        if rows is not None and queries is not None and len(rows) != len(queries):
+            raise ValueError(f"queries stand in for rows one by one: {len(rows)} rows, {len(queries)} queries")
+        if groups is not None and queries is not None and query_groups is None:
+            raise ValueError("a camera-centred search needs query_center_by, the group of each query")
+
+    def __repr__(self) -> str:
+        return (f"{type(self).__name__}(k={self.k}, metric={self.metric!r}, threshold={self.threshold}, "
+                f"k_max={self.k_max}, index={self.index!r})")

@@ -1,0 +1,126 @@
+"""Training the GCN with the CNN fixed (MPRD, Ji et al., ICCV 2021, Alg. 1 lines 3-7, Sec. 4.2)."""
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mprd_pyg.data.views import shuffled_batches, stream
+from mprd_pyg.graph import NeighbourLists
+from mprd_pyg.mprd.gcn_relation import GCNRelation
+from mprd_pyg.mprd.pair_classifier import pair_loss
+from mprd_pyg.mprd.pair_sampling import MetaPairs, PairSample, UnlabelledPairs
+from mprd_pyg.training.checkpoint import load_weights
+from mprd_pyg.training.trainer import Phase
+
+GraphBuilder = Callable[[int, Tensor], tuple[Tensor, NeighbourLists]]
+
+
+class GCNTraining:
+    r"""One pass of the GCN over the unlabelled images per epoch, on pseudo-labelled and on meta pairs.
+
+    The loss is :math:`L^u + \eta L^m` (Eq. 10), :math:`\eta` being the number of meta graphs over that of unlabelled
+    graphs in the mini-batch.
+
+    Args:
+        relation: holds the classifier.
+        num_unlabelled: N, the first nodes of the graph.
+        meta_person: (Z,) identities of the meta images, the next Z nodes; empty for MPRD(0id).
+        unlabelled_pairs: False trains on meta data alone, "MPRD w/o" of Table 1.
+        batch_size: images per step, half of them meta images where there are both.
+        lr: learning rate.
+        optimizer: ``"sgd"`` (momentum 0.9, the paper) or ``"adam"``.
+        weight_decay: L2 penalty.
+        hard_fraction: size of the hard negative list relative to the negatives.
+        cross_negatives: pairs with unlabelled images per meta image.
+        seed: of the pairs drawn.
+    """
+
+    def __init__(self, relation: GCNRelation, num_unlabelled: int, meta_person: Tensor,
+                 unlabelled_pairs: bool = True, batch_size: int = 32, lr: float = 0.001, optimizer: str = "sgd",
+                 weight_decay: float = 5e-4, hard_fraction: float = 0.01, cross_negatives: int = 1, seed: int = 0):
+        if optimizer not in ("sgd", "adam"):
+            raise ValueError(f"optimizer must be 'sgd' or 'adam', got {optimizer!r}")
+        if not unlabelled_pairs and not len(meta_person):
+            raise ValueError("without unlabelled pairs the GCN needs meta data: set meta_identities to at least 2")
+        self.relation, self.classifier = relation, relation.classifier
+        self.num_unlabelled, self.hard_fraction, self.seed = num_unlabelled, hard_fraction, seed
+        self.unlabelled_pairs = unlabelled_pairs
+        self.meta = MetaPairs(meta_person, num_unlabelled, cross_negatives) if len(meta_person) else None
+        self.num_meta = len(meta_person)
+        both = unlabelled_pairs and self.meta is not None
+        self.batch_size = batch_size // 2 if both else batch_size
+        if optimizer == "sgd":
+            self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
+                self.classifier.parameters(), lr=lr, momentum=0.9, weight_decay=weight_decay, nesterov=True)
+        else:
+            self.optimizer = torch.optim.Adam(self.classifier.parameters(), lr=lr, weight_decay=weight_decay)
+
+    def phase(self, epoch: int, believed: NeighbourLists, build: GraphBuilder) -> Phase:
+        """The GCN's pass of an epoch.
+
+        Args:
+            epoch: counted from 1.
+            believed: P_i without i, from the epoch before.
+            build: (epoch, rows that need a perturbed view) -> features of all nodes (N + Z + V, d), the views being
+                the last V nodes, and the neighbour lists of all nodes. Called when the phase begins.
+        """
+        rows = torch.arange(self.num_unlabelled)
+        batches = shuffled_batches(rows, self.batch_size, stream(self.seed, epoch, 10), least=1)
+
+        def begin(start: int):
+            drawer = UnlabelledPairs(believed, self.num_unlabelled, self.hard_fraction)
+            alone = drawer.without_positives() if self.unlabelled_pairs else rows[:0]
+            features, lists = build(epoch, alone)
+            view_node = torch.full((self.num_unlabelled,), -1, device=features.device)
+            view_node[alone.to(features.device)] = torch.arange(len(features) - len(alone), len(features),
+                                                                device=features.device)
+            self.classifier.train()
+            for step in range(start, len(batches)):
+                generator = stream(self.seed, epoch, 11, step)
+                anchors = torch.tensor(batches[step], device=features.device)
+                yield features, lists, self.draw(anchors, drawer, features, lists, view_node, generator)
+        return Phase("gcn", len(batches), begin, self.training_step)
+
+    def draw(self, anchors, drawer, features, lists, view_node, generator) -> tuple[PairSample | None, ...]:
+        """Unlabelled and meta pairs of one mini-batch; None for a part that is not used."""
+        unlabelled = meta = None
+        if self.unlabelled_pairs:
+            unlabelled = drawer(anchors, features[:self.num_unlabelled], lists, view_node, generator)
+        if self.meta is not None:
+            chosen = torch.randperm(self.num_meta, generator=generator)[:self.batch_size].to(anchors.device)
+            meta = self.meta(chosen, anchors, generator)
+        return unlabelled, meta
+
+    def training_step(self, batch) -> dict[str, Tensor | float]:
+        """One step on a mini-batch of pairs."""
+        features, lists, (unlabelled, meta) = batch
+        loss, eta = self.loss(features, lists, unlabelled, meta)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return {"loss": loss.detach(), "eta": eta}
+
+    def loss(self, features: Tensor, lists: NeighbourLists, unlabelled: PairSample | None,
+             meta: PairSample | None) -> tuple[Tensor, float]:
+        """L_u + eta L_m (Eq. 10) and eta."""
+        parts = [part for part in (unlabelled, meta) if part is not None]
+        batch = self.relation.subgraphs(lists, torch.cat([part.pairs for part in parts]))
+        # Only the nodes at hand are projected by the first layer.
+        nodes, batch.n_id = batch.n_id.unique(return_inverse=True)
+        logits = self.classifier(batch, features[nodes]).split([len(part.pairs) for part in parts])
+        losses = [pair_loss(logit, part.label, part.owner, part.num_images)
+                  for logit, part in zip(logits, parts, strict=True)]
+        if len(parts) == 1:
+            return losses[0], float(meta is not None)
+        eta = len(meta.pairs) / len(unlabelled.pairs)
+        return losses[0] + eta * losses[1], eta
+
+    def state_dict(self) -> dict[str, Any]:
+        """All state."""
+        return {"classifier": self.classifier.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take it back."""
+        load_weights(self.classifier, state["classifier"], "the checkpoint's GCN")
+        self.optimizer.load_state_dict(state["optimizer"])

@@ -1,0 +1,203 @@
+"""One training loop for all methods: phases of steps, progress, logs, checkpoints, exact resumption."""
+import math
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from tqdm import tqdm
+
+from mprd_pyg.training.checkpoint import load_checkpoint, save_checkpoint
+
+
+@dataclass
+class Phase:
+    """A pass of steps within an epoch.
+
+    Args:
+        name: prefix of its losses in the log.
+        num_steps: how many steps it has.
+        batches: from a first step to the batches from there on; must not depend on steps already taken.
+        step: trains on one batch and returns the losses and figures to show, detached.
+    """
+
+    name: str
+    num_steps: int
+    batches: Callable[[int], Iterable]
+    step: Callable[[Any], dict[str, Tensor | float]]
+
+
+class Method(Protocol):
+    """What the trainer runs."""
+
+    epochs: int
+
+    def prepare(self) -> None:
+        """Before the first epoch of a new run (not when resuming)."""
+
+    def phases(self, epoch: int) -> Iterator[Phase]:
+        """The phases of an epoch, counted from 1; each is made when the one before is done."""
+
+    def end_epoch(self, epoch: int) -> dict[str, float]:
+        """After the last phase: figures for the log."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All state, as tensors and plain values."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take it back."""
+
+
+class Stopped(Exception):  # noqa: N818  (not an error: the user asked for it)
+    """The run was stopped by the user; everything up to the last step is in the checkpoint."""
+
+
+class Trainer:
+    """Runs a method's epochs.
+
+    A checkpoint is written after every epoch, and where the run is stopped (Ctrl-C or SIGTERM, once; a second
+    Ctrl-C aborts at once). With ``resume``, the run goes on from the exact step: on the CPU the result is bit for
+    bit that of a run without interruption.
+
+    Args:
+        fabric: device and precision.
+        folder: run folder; ``checkpoints/last.pt`` and ``logs/`` are written there.
+        evaluate: metrics of the current network, called every ``evaluate_every`` epochs and after the last.
+        evaluate_every: 0 evaluates after the last epoch only.
+        checkpoint_every: steps between checkpoints within an epoch; 0 for none, which loses at most one epoch when
+            the process is killed.
+        describe: plain values to keep in each checkpoint (what network, what data). A checkpoint that describes
+            something else is refused.
+        progress: show progress bars.
+    """
+
+    def __init__(self, fabric: Fabric, folder: Path, evaluate: Callable[[], dict[str, float]] | None = None,
+                 evaluate_every: int = 0, checkpoint_every: int = 0, describe: dict[str, Any] | None = None,
+                 progress: bool = True):
+        self.fabric, self.folder, self.evaluate, self.describe = fabric, Path(folder), evaluate, describe or {}
+        self.evaluate_every, self.checkpoint_every, self.progress = evaluate_every, checkpoint_every, progress
+        self.epoch, self.phase, self.step = 1, 0, 0
+        self.sums: dict[str, float] = {}
+        self.before: dict[str, float] = {}
+        self.history: list[dict[str, float]] = []
+        self.stop = False
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the run's state is kept."""
+        return self.folder / "checkpoints" / "last.pt"
+
+    def fit(self, method: Method, resume: bool = False) -> list[dict[str, float]]:
+        """Train; returns one record per epoch. ``before`` then holds the metrics of the network before training."""
+        if resume:
+            self._load(method)
+        else:
+            method.prepare()
+            self.before = self.evaluate() if self.evaluate else {}
+            self._save(method)
+        writer = self._writer()
+        with self._signals(), writer:
+            while self.epoch <= method.epochs:
+                started = time.monotonic()
+                for number, phase in enumerate(method.phases(self.epoch)):
+                    if number >= self.phase:
+                        self._run(method, phase, writer)
+                        self.phase, self.step = number + 1, 0
+                record = {"epoch": self.epoch, **self._means(), **method.end_epoch(self.epoch)}
+                last = self.epoch == method.epochs
+                if self.evaluate and (last or (self.evaluate_every and self.epoch % self.evaluate_every == 0)):
+                    record |= self.evaluate()
+                record["seconds"] = round(time.monotonic() - started, 3)
+                self.history.append(record)
+                self._log(record, writer)
+                self.epoch, self.phase, self.step, self.sums = self.epoch + 1, 0, 0, {}
+                self._save(method)
+                if self.stop and not last:
+                    raise Stopped(f"stopped after epoch {self.epoch - 1}")
+        return self.history
+
+    def _run(self, method: Method, phase: Phase, writer) -> None:
+        bar = tqdm(phase.batches(self.step), total=phase.num_steps, initial=self.step, leave=False,
+                   desc=f"epoch {self.epoch}/{method.epochs} {phase.name}", disable=not self.progress)
+        for batch in bar:
+            shown = {f"{phase.name}/{name}": float(value) for name, value in phase.step(batch).items()}
+            for name, value in shown.items():
+                if not math.isfinite(value):
+                    raise FloatingPointError(f"{name} is {value} in epoch {self.epoch}, step {self.step + 1}: the run "
+                                             f"stopped; {self.checkpoint} holds the state after the epoch before")
+                self.sums[name] = self.sums.get(name, 0.0) + value
+                self.sums[name + "#"] = self.sums.get(name + "#", 0.0) + 1
+            self.step += 1
+            bar.set_postfix({name.split("/")[1]: f"{value:.3f}" for name, value in shown.items()}, refresh=False)
+            if self.step % 20 == 0:
+                for name, value in shown.items():
+                    writer.add_scalar(name, value, (self.epoch - 1) * phase.num_steps + self.step)
+            if self.stop or (self.checkpoint_every and self.step % self.checkpoint_every == 0):
+                self._save(method)
+                if self.stop:
+                    raise Stopped(f"stopped in epoch {self.epoch}, {phase.name} step {self.step}")
+
+    def _means(self) -> dict[str, float]:
+        return {name: total / self.sums[name + "#"] for name, total in self.sums.items() if not name.endswith("#")}
+
+    def _save(self, method: Method) -> None:
+        random = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+        position = {"epoch": self.epoch, "phase": self.phase, "step": self.step}
+        save_checkpoint(self.checkpoint, {"method": method.state_dict(), "position": position, "sums": self.sums,
+                                          "history": self.history, "before": self.before, "random": random,
+                                          "describe": self.describe})
+
+    def _load(self, method: Method) -> None:
+        state = load_checkpoint(self.checkpoint)
+        for name, value in self.describe.items():
+            if state["describe"].get(name) != value:
+                raise ValueError(f"{self.checkpoint} is of another run: its {name} is {state['describe'].get(name)!r}, "
+                                 f"this run's is {value!r}")
+        method.load_state_dict(state["method"])
+        self.epoch, self.phase, self.step = (state["position"][name] for name in ("epoch", "phase", "step"))
+        self.sums, self.history, self.before = dict(state["sums"]), list(state["history"]), dict(state["before"])
+        torch.set_rng_state(state["random"]["cpu"])
+        if len(state["random"]["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["random"]["cuda"])
+
+    def _writer(self):
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+        return SummaryWriter(str(self.folder / "logs"))
+
+    def _log(self, record: dict[str, float], writer) -> None:
+        # The whole history each time: a resumed run never doubles or loses a line.
+        frame = pd.DataFrame(self.history)
+        frame.to_csv(self.folder / "logs" / "history.csv.part", index=False)
+        (self.folder / "logs" / "history.csv.part").replace(self.folder / "logs" / "history.csv")
+        for name, value in record.items():
+            writer.add_scalar(f"epoch/{name}", value, record["epoch"])
+        writer.flush()
+        if self.progress:
+            shown = {k: v for k, v in record.items() if k.split("/")[-1] in
+                     ("loss", "precision", "recall", "mAP", "rank1", "seconds")}
+            tqdm.write(f"epoch {record['epoch']}: " + ", ".join(f"{k} {v:.4g}" for k, v in shown.items()))
+
+    @contextmanager
+    def _signals(self):
+        """Turn the first Ctrl-C or SIGTERM into a stop after the current step."""
+        def ask(number, frame):
+            if self.stop:
+                raise KeyboardInterrupt
+            self.stop = True
+            tqdm.write("stopping after this step; once more aborts at once")
+        try:
+            before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not in the main thread: the caller handles signals
+            before = {}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

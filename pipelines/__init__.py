@@ -1,0 +1,1 @@
+"""The scripts: one command per job, each on top of the libraries."""

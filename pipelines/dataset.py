@@ -1,0 +1,113 @@
+"""From a card and a folder to image tables that are known to be readable."""
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mprd_pyg.data import DataCard, ImageStore, check_images, fingerprint
+from mprd_pyg.data.views import stream
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which images.
+
+    Args:
+        card: a shipped data card's name, or the path of a YAML file.
+        root: folder that holds the data; the synthetic card generates its own without one.
+        height: H that images are resized to.
+        width: W that images are resized to.
+        pattern: overrides the card's pattern of file names (named groups person and camera).
+        swap: exchange the training and test identities of a card split by identity, for tuning.
+        skip_unreadable: leave out images that cannot be read, instead of stopping.
+        workers: processes that read and augment images; 0 reads in the main process.
+    """
+
+    card: str = "market1501"
+    root: str | None = None
+    height: int = 256
+    width: int = 128
+    pattern: str | None = None
+    swap: bool = False
+    skip_unreadable: bool = False
+    workers: int = 0
+
+
+class Dataset:
+    """A scanned and checked dataset.
+
+    Args:
+        options: which images.
+        root: overrides the options' root.
+    """
+
+    def __init__(self, options: DataOptions, root: str | Path | None = None):
+        root = root or options.root
+        is_file = options.card.endswith((".yaml", ".yml"))
+        card = DataCard.from_yaml(options.card) if is_file else DataCard.load(options.card)
+        if options.pattern is not None:
+            card = card.replace(pattern=options.pattern)
+        if options.swap:
+            card = card.replace(swap=True)
+        if root is None:
+            raise ValueError(f"where are the images of {card.name!r}? Give the folder: --data.root DIR "
+                             f"({card.obtaining or 'see data_cards/README.md'})")
+        self.card, self.options = card, options
+        self.frame = check_images(card.scan(root), skip_unreadable=options.skip_unreadable)
+        self.fingerprint = fingerprint(self.frame)
+        self.query, self.gallery = card.evaluation_sets(self.frame)
+
+    @property
+    def train(self) -> pd.DataFrame:
+        """The training rows, numbered from 0."""
+        frame = self.frame[self.frame["split"] == "train"].reset_index(drop=True)
+        if not len(frame):
+            raise ValueError(f"{self.frame.attrs['root']} has no training images for the card {self.card.name!r}")
+        frame.attrs = dict(self.frame.attrs)
+        return frame
+
+    def store(self, frame: pd.DataFrame) -> ImageStore:
+        """Decoded images of a table."""
+        return ImageStore(frame, size=(self.options.height, self.options.width))
+
+    def why_not_evaluable(self) -> str | None:
+        """Reason why no ranking can be scored, or None; identities without a second camera raise."""
+        if not len(self.query) or not len(self.gallery):
+            return "the data have no query and gallery images"
+        if bool((self.frame["person_id"].to_numpy()[self.query] < 0).all()):
+            return "the identities of the query images are unknown"
+        self.card.check_evaluable(self.frame)
+        return None
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Images, identities and cameras per split."""
+        return {split: {"images": len(part), "identities": int(part["person_id"][part["person_id"] >= 0].nunique()),
+                        "cameras": int(part["camera_id"].nunique())} for split, part in self.frame.groupby("split")}
+
+
+def choose_meta(train: pd.DataFrame, identities: int, seed: int) -> pd.DataFrame:
+    """Mark the images of some random identities as labelled meta data and put them last.
+
+    The row order of the result is that of the memory: unlabelled images first.
+
+    Args:
+        train: training table.
+        identities: how many (5 in MPRD; 0 for none).
+        seed: of the choice.
+    """
+    known = sorted(set(train["person_id"][train["person_id"] >= 0]))
+    if identities == 1 or identities > len(known):
+        raise ValueError(f"{identities} labelled meta identities were asked for; the training images have {len(known)} "
+                         f"known identities (at least 2 are needed, or 0 to do without)")
+    chosen = [known[i] for i in torch.randperm(len(known), generator=stream(seed, 7))[:identities].tolist()]
+    table = train.assign(meta=train["person_id"].isin(chosen))
+    table = table.sort_values("meta", kind="stable").reset_index(drop=True)
+    table.attrs = dict(train.attrs)
+    return table
+
+
+def column(frame: pd.DataFrame, name: str) -> Tensor:
+    """A table's column as an integer tensor."""
+    return torch.from_numpy(frame[name].to_numpy(dtype="int64").copy())

@@ -1,0 +1,78 @@
+"""Stages that several pipelines share: ranking the test images, and pre-training on a source."""
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from mprd_pyg.data.views import training_view
+from mprd_pyg.evaluation import RankingResult, evaluate_ranking
+from mprd_pyg.evaluation.features import embed_images
+from mprd_pyg.training import Trainer
+from mprd_pyg.training.supervised import SupervisedPretraining
+from pipelines.dataset import Dataset, column
+
+MODES = ("standard", "cross")
+logger = logging.getLogger(__name__)
+
+
+def ranker(dataset: Dataset, network: nn.Module, device: Any, progress: bool = True,
+           top: int = 50) -> Callable[[], dict[str, RankingResult]]:
+    """A function that ranks the gallery for each query with the current network, in each camera mode."""
+    frame = dataset.frame
+    frame = frame[frame["split"] != "train"]
+    shift = int(frame.index[0])  # the table is sorted with the training rows first
+    test = frame.reset_index(drop=True)
+    test.attrs = dict(dataset.frame.attrs)
+    store = dataset.store(test)
+    person, camera = column(test, "person_id").numpy(), column(test, "camera_id").numpy()
+    query, gallery = dataset.query - shift, dataset.gallery - shift
+    modes = MODES if dataset.card.evaluation.cross_camera_valid else MODES[:1]
+
+    def rank() -> dict[str, RankingResult]:
+        x = embed_images(network, store, device=device, workers=dataset.options.workers,
+                         progress="test features" if progress else "").flatten(1).cpu()
+        return {mode: evaluate_ranking(x[query], x[gallery], person[query], person[gallery], camera[query],
+                                       camera[gallery], mode=mode, top=top) for mode in modes}
+    return rank
+
+
+def flat_metrics(results: dict[str, RankingResult]) -> dict[str, float]:
+    """``standard/mAP`` and the like."""
+    return {f"{mode}/{name}": value for mode, result in results.items() for name, value in result.summary().items()}
+
+
+def nested(figures: dict[str, float]) -> dict[str, dict[str, float]]:
+    """``standard/mAP`` -> ``{"standard": {"mAP": ...}}``, for the two camera modes."""
+    return {mode: {name.split("/")[1]: value for name, value in figures.items() if name.startswith(mode + "/")}
+            for mode in MODES if any(name.startswith(mode + "/") for name in figures)}
+
+
+def pretrain_source(fabric: Fabric, network: nn.Module, source: Dataset, folder: Path, options: dict[str, Any],
+                    seed: int, resume: bool, progress: bool) -> dict[str, float]:
+    """Train ``network`` with the labels of the source's training images; returns the last epoch's figures."""
+    frame = source.train
+    view = training_view(source.options.height, source.options.width)
+    method = SupervisedPretraining(fabric, network, source.store(frame), column(frame, "person_id"), view, seed=seed,
+                                   workers=source.options.workers, **options)
+    trainer = Trainer(fabric, folder, describe={"source": source.fingerprint}, progress=progress)
+    return trainer.fit(method, resume=resume and trainer.checkpoint.is_file())[-1]
+
+
+def table_of(before: dict[str, float], after: dict[str, float]) -> str:
+    """The closing table: before and after, in percent."""
+    lines = [f"{'':10s}{'':10s}{'mAP':>8s}{'rank-1':>8s}{'rank-5':>8s}{'rank-10':>8s}{'mINP':>8s}"]
+    for mode in MODES:
+        for name, figures in (("before", before), ("after", after)):
+            if f"{mode}/mAP" in figures:
+                values = [100 * figures[f"{mode}/{key}"] for key in ("mAP", "rank1", "rank5", "rank10", "mINP")]
+                lines.append(f"{mode:10s}{name:10s}" + "".join(f"{value:8.1f}" for value in values))
+    return "\n".join(lines)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch's global generators; everything else draws from named streams of the seed."""
+    torch.manual_seed(seed)
