@@ -20,7 +20,7 @@ PACKAGES = ("mprd-pyg", "torch", "torchvision", "torch-geometric", "faiss-gpu", 
 
 
 class RunFolder:
-    """A folder ``config.yaml, images.parquet, logs/, checkpoints/, pairs/, subgraphs/, rankings.parquet, results.json``.
+    """``config.yaml, images.parquet, logs/, checkpoints/, pairs/, subgraphs/, rankings.parquet, results.json``.
 
     Args:
         out: the folder; None makes a new one under ``runs/``.

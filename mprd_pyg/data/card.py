@@ -29,6 +29,9 @@ from mprd_pyg.data.table import ImageTable
 
 logger = logging.getLogger(__name__)
 
+TEMPLATE = "folder"
+"""The shipped card that is no dataset but a template to copy."""
+
 
 @dataclass(frozen=True)
 class DataCard(Checked):
@@ -142,7 +145,10 @@ class DataCard(Checked):
 
     def to_yaml(self, path: str | Path | None = None) -> str:
         """The card as YAML text, defaults left out; written to ``path`` if given."""
-        text = yaml.safe_dump(plain(self), sort_keys=False, allow_unicode=True, width=100)
+        values = plain(self)
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+        if yaml.safe_load(text) != values:      # PyYAML loses the line break U+0085 unless it escapes all
+            text = yaml.safe_dump(values, sort_keys=False, width=100)
         if path is not None:
             Path(path).write_text(text, encoding="utf-8", newline="\n")
         return text
@@ -180,7 +186,7 @@ class DataCard(Checked):
         return frame
 
     def _others(self) -> "list[DataCard]":
-        return [card for card in map(DataCard.load, DataCard.names()) if card.name != self.name]
+        return [DataCard.load(name) for name in DataCard.names() if name not in (self.name, TEMPLATE)]
 
     def _report_unmatched(self, listing: Listing, root: Path) -> None:
         unmatched = sorted(set(listing.unmatched) - {entry.path for entry in listing.entries})
@@ -188,8 +194,8 @@ class DataCard(Checked):
             return
         text = (f"{len(unmatched)} images do not match the card's pattern, first: "
                 f"{', '.join(map(repr, unmatched[:5]))} (pattern {self.pattern} )")
-        # mostly foreign names: these may be another dataset with the same folders
-        foreign = len(unmatched) > len(listing.entries)
+        # mostly foreign names: another dataset in the same folders? A card of one's own may mean it
+        foreign = len(unmatched) > len(listing.entries) and self.name in self.names()
         alike = roots.look_alike(root, self._others()) if foreign else None
         if alike is not None:
             raise DataRootError(f"data root {root} does not fit the card {self.name!r}: {text}; "

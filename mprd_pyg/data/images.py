@@ -41,8 +41,6 @@ def _rgb(image: Image.Image) -> Image.Image:
         values = np.asarray(image).astype(np.int64)
         values = values >> 8 if image.mode != "I" or values.max() > 255 else values
         image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
-    elif image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
     return image.convert("RGB")
 
 

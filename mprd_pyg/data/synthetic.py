@@ -1,7 +1,7 @@
-"""Synthetic pedestrians in the Market-1501 layout: a data set that needs no download and is the same everywhere.
+"""Synthetic pedestrians in the Market-1501 layout: a dataset without a download, the same everywhere.
 
-Identities, poses, streets and cameras come from one seed (see :mod:`mprd_pyg.data.pedestrian`). Identities share
-clothing colours and cameras change every colour, so neither raw pixels nor colour alone finds a person.
+Identities, poses, places and cameras come from one seed (see :mod:`mprd_pyg.data.pedestrian`). Identities
+share clothing colours and cameras change every colour, so neither pixels nor colour alone finds a person.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def plan_images(
     identities: tuple[int, int] = (60, 60), cameras: int = 4, images_per_camera: int = 4,
     distractors: int = 40, junk: int = 20, image_format: str = "jpg",
 ) -> list[PlannedImage]:  # fmt: skip
-    """Return every image of a data set, in the order of writing; arguments as in :func:`write_synthetic`."""
+    """Return every image of a dataset, in the order of writing; arguments as in :func:`write_synthetic`."""
     train, test = identities
     plan = []
     for person in range(1, train + test + 1):
@@ -63,15 +63,15 @@ def write_synthetic(
     images_per_camera: int = 4, height: int = 128, width: int = 64, distractors: int = 40, junk: int = 20,
     camera_gap: float = 1.0, image_format: str = "jpg", seed: int = 0,
 ) -> Path:  # fmt: skip
-    """Write a synthetic data set; at once if the same one is there already.
+    """Write a synthetic dataset; nothing is done if the same one is there already.
 
-    The folder appears under its name only when it is complete. It holds ``bounding_box_train``, ``query`` (each
-    test identity once per camera), ``bounding_box_test`` (its other images, distractors as ``0000``, junk as
-    ``-1``), ``contact_sheet.png`` and ``synthetic.json`` (all parameters and counts).
+    The folder appears under its name only when it is complete. It holds ``bounding_box_train``, ``query``
+    (each test identity once per camera), ``bounding_box_test`` (its other images, distractors as ``0000``,
+    junk as ``-1``), ``contact_sheet.png`` and ``synthetic.json`` (all parameters and counts).
 
     Args:
-        root: Folder to create; it must be missing or empty, or hold this very data set.
-        domain: ``"source"`` or ``"target"``: other streets, cameras and fashions.
+        root: Folder to create; it must be missing or empty, or hold this very dataset.
+        domain: ``"source"`` or ``"target"``: other places, cameras and fashions.
         identities: Number of training and of test identities, numbered through from 1. More identities leave
             the pictures of the others as they were.
         cameras: 1 to 6.
@@ -81,7 +81,7 @@ def write_synthetic(
         distractors: Images of people who are never queried.
         junk: Badly cropped images, half a person or none, ignored by the evaluation.
         camera_gap: Strength of the cameras' colour casts, contrast, blur, noise and resolution, from 0 (only
-            their streets differ) to 1.
+            their places differ) to 1.
         image_format: ``"jpg"``, or ``"png"`` where the exact pixels are wanted.
         seed: Seed of everything.
 
@@ -94,9 +94,9 @@ def write_synthetic(
     root = Path(root)
     identities = (int(identities[0]), int(identities[1]))
     parameters = {
-        "domain": domain, "identities": list(identities), "cameras": cameras, "images_per_camera": images_per_camera,
-        "height": height, "width": width, "distractors": distractors, "junk": junk, "camera_gap": camera_gap,
-        "image_format": image_format, "seed": seed,
+        "domain": domain, "identities": list(identities), "cameras": cameras,
+        "images_per_camera": images_per_camera, "height": height, "width": width, "distractors": distractors,
+        "junk": junk, "camera_gap": camera_gap, "image_format": image_format, "seed": seed,
     }  # fmt: skip
     _check(parameters)
     if _already_there(root, parameters):
@@ -157,7 +157,7 @@ def _check(parameters: dict) -> None:
 
 
 def _already_there(root: Path, parameters: dict) -> bool:
-    """Return whether ``root`` holds this data set; raise ValueError if it holds anything else."""
+    """Return whether ``root`` holds this dataset; raise ValueError if it holds anything else."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     found = {}
@@ -200,7 +200,8 @@ def contact_sheet(
                 rows[match["person"]][camera].append(path)
                 cameras.add(camera)
     if not rows:
-        raise ValueError(f"{root}: expected images named like 0001_c1s1_000100_00.jpg in {TRAIN}, {QUERY}, {GALLERY}")
+        raise ValueError(f"{root}: expected images named like 0001_c1s1_000100_00.jpg in "
+                         f"{TRAIN}, {QUERY}, {GALLERY}")  # fmt: skip
     people = sorted(set(rows) - {"0000", "-1"})
     shown = sorted({people[i * len(people) // identities] for i in range(identities)}) if people else []
     shown += [person for person in ("0000", "-1") if person in rows]
@@ -208,7 +209,8 @@ def contact_sheet(
         width, height = first.size
     left, top, gap, step = 84, 52, 10, width + 2
     block = images_per_camera * step + gap
-    sheet = Image.new("RGB", (left + len(cameras) * block, top + len(shown) * (height + 4) + 4), (250, 249, 246))
+    size = (left + len(cameras) * block, top + len(shown) * (height + 4) + 4)
+    sheet = Image.new("RGB", size, (250, 249, 246))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
     draw.text((10, 8), title or root.name, fill=(20, 20, 24), font=ImageFont.load_default(17))
     for column, camera in enumerate(sorted(cameras)):

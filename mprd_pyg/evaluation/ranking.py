@@ -170,7 +170,7 @@ def evaluate_ranking(
 def _match_ranks(similarity: np.ndarray, ordered: np.ndarray, match: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return row and rank of every match, flat, by row and rank; ``ordered`` is the sorted similarity."""
     num_rows, num_gallery = similarity.shape
-    row, column = np.nonzero(match)
+    row, column = np.divmod(np.flatnonzero(match), num_gallery)
     value = similarity[row, column]
     # How many entries of its row are <= value: one binary search for all matches, bit by bit.
     count = np.zeros(len(row), np.int64)
@@ -221,7 +221,7 @@ def _top(similarity: np.ndarray, ordered: np.ndarray, top: int) -> tuple[np.ndar
         equal = similarity[crowded] == threshold[crowded]
         room = k - np.count_nonzero(similarity[crowded] > threshold[crowded], axis=1)
         chosen[crowded] &= ~equal | (equal.cumsum(axis=1, dtype=np.int32) <= room[:, None])
-    row, column = np.nonzero(chosen)
+    row, column = np.divmod(np.flatnonzero(chosen), num_gallery)
     value = similarity[row, column]
     order = np.lexsort((-value, row))
     count = np.bincount(row, minlength=num_rows)

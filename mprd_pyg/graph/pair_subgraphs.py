@@ -143,7 +143,8 @@ def pair_batch(n_id: Tensor, z: Tensor, edge_index: Tensor, edge_ptr: Tensor, ro
     ptr_host, none = ptr.cpu(), torch.zeros(count, dtype=torch.long)
     out = Batch(_base_cls=PairData)
     fields = {"n_id": (n_id, ptr_host, none), "z": (z, ptr_host, none),
-              "edge_index": (edge_index, edge_ptr.cpu(), ptr_host[:-1]), "root_index": (root_index, each, ptr_host[:-1])}
+              "edge_index": (edge_index, edge_ptr.cpu(), ptr_host[:-1]),
+              "root_index": (root_index, each, ptr_host[:-1])}
     fields |= {name: (value, each, none) for name, value in (per_pair or {}).items()}
     for name, (value, _, _) in fields.items():
         out[name] = value

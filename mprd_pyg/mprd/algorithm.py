@@ -77,7 +77,7 @@ class MPRD:
         self.meta_person = (unknown if meta_person is None else meta_person).to(device)
         self.camera_id = camera_id.to(device)
         if relation.needs_labels and bool((self.person_id < 0).all()):
-            raise ValueError(f"{type(relation).__name__} reads identities, and those of the training images are unknown")
+            raise ValueError(f"{type(relation).__name__} reads the training images' identities, which are unknown")
         self.fabric, self.store, self.view, self.perturbed_view = fabric, store, view, perturbed_view
         self.relation, self.knn, self.gcn, self.loss = relation, knn, gcn, loss or BinomialDeviance()
         self.camera_centered, self.memory_update, self.calibrate = camera_centered, memory_update, calibrate_neck

@@ -83,7 +83,7 @@ def row_normalized(edge_index: Tensor, num_nodes: int) -> Tensor:
     column[torch.arange(len(tail), device=tail.device) + head] = tail
     value = (1.0 / degree)[torch.repeat_interleave(node, degree)]
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        warnings.filterwarnings("ignore", message="Sparse (CSR|invariant)")
         return torch.sparse_csr_tensor(start, column, value, (num_nodes, num_nodes))
 
 

@@ -106,7 +106,8 @@ def main():
     some = np.linspace(0, args.queries - 1, min(args.slow_queries, args.queries)).astype(int)
     similarity = (features[0][some] @ features[1].T).numpy()
     start = time.perf_counter()
-    slow = [slow_rule(similarity[i], ids[0][q], ids[1], cameras[0][q], cameras[1]) for i, q in enumerate(some)]
+    pairs = zip(similarity, some, strict=True)
+    slow = [slow_rule(s, ids[0][q], ids[1], cameras[0][q], cameras[1]) for s, q in pairs]
     slowly = (time.perf_counter() - start) * args.queries / max(len(some), 1)
     fast = np.stack([result.average_precision, result.average_precision_trapz], 1)[some]
 

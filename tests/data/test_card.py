@@ -27,10 +27,11 @@ def write_files(root, paths):
 
 
 def market(root):
-    names = {"bounding_box_train": ["0002_c1s1_000451_03.jpg", "0002_c2s1_000451_01.jpg", "0007_c6s3_077419_02.jpg"],
-             "query": ["0001_c1s1_001051_00.jpg", "0003_c4s6_015641_00.jpg"],
-             "bounding_box_test": ["-1_c1s1_000401_03.jpg", "-1_c3s2_000401_01.jpg", "0000_c1s1_000151_01.jpg",
-                                   "0001_c1s1_001051_03.jpg", "0001_c2s1_000301_00.jpg", "0003_c1s6_1_00.jpg"]}
+    train = ["0002_c1s1_000451_03.jpg", "0002_c2s1_000451_01.jpg", "0007_c6s3_077419_02.jpg"]
+    query = ["0001_c1s1_001051_00.jpg", "0003_c4s6_015641_00.jpg"]
+    test = ["-1_c1s1_000401_03.jpg", "-1_c3s2_000401_01.jpg", "0000_c1s1_000151_01.jpg",
+            "0001_c1s1_001051_03.jpg", "0001_c2s1_000301_00.jpg", "0003_c1s6_1_00.jpg"]
+    names = {"bounding_box_train": train, "query": query, "bounding_box_test": test}
     write_images(root, [f"{folder}/{name}" for folder, files in names.items() for name in files])
     for folder in names:
         (root / folder / "Thumbs.db").write_bytes(b"\xd0\xcf")
@@ -38,13 +39,14 @@ def market(root):
 
 
 def pku(root, persons=("001", "003", "004", "010", "007")):
-    return write_images(root, [f"{p}/{camera}_{o}.png" for p in persons for camera in ("01", "02") for o in (1, 2)])
+    return write_images(root, [f"{p}/{c}_{o}.png" for p in persons for c in ("01", "02") for o in (1, 2)])
 
 
 def con(root):
-    return write_images(root, ["bounding_box_train/0002_c1s1_000003.jpg", "bounding_box_train/0002_c1s1_000003_1.jpg",
-                               "bounding_box_test/0001_c4s1_000003.jpg", "query/0001_c4s1_000001_1.jpg",
-                               "query/0001_c5s1_000009.jpg", "query/0004_c2s1_000004.jpg"])
+    return write_images(root, [
+        "bounding_box_train/0002_c1s1_000003.jpg", "bounding_box_train/0002_c1s1_000003_1.jpg",
+        "bounding_box_test/0001_c4s1_000003.jpg", "query/0001_c4s1_000001_1.jpg",
+        "query/0001_c5s1_000009.jpg", "query/0004_c2s1_000004.jpg"])
 
 
 def rows(frame):
@@ -102,7 +104,8 @@ def test_market_deviations_say_what_differs(tmp_path, caplog):
 def test_synthetic_counts_come_from_the_file_beside_the_images(tmp_path):
     card, root = DataCard.load("synthetic"), market(tmp_path)
     assert card.deviations(card.scan(root)) == []
-    (root / "synthetic.json").write_text(json.dumps({"counts": {"train": 5, "query": {"images": 2, "seed": "x"}}}))
+    counts = {"train": 5, "query": {"images": 2, "seed": "x"}}
+    (root / "synthetic.json").write_text(json.dumps({"counts": counts}))
     assert card.deviations(card.scan(root)) == ["split 'train': 3 images found, 5 expected (2 fewer)"]
     for broken in ("[", "{}", '{"counts": 3}', '{"counts": {"train": null}}'):
         (root / "synthetic.json").write_text(broken)
@@ -147,11 +150,13 @@ def test_con_reid_can_be_a_source_without_its_test_folders(tmp_path):
 
 
 def test_listfile_layout_reads_lists_offsets_and_alternative_folders(tmp_path):
-    card = DataCard(name="lists", layout="listfile", pattern=r"\d+/(?P<person>\d+)_\d+_(?P<camera>\d+)_.*\.jpg",
-                    splits={"train": {"folder": ["mask_train_v2", "train"], "lists": ["train.txt", "val.txt"]},
-                            "query": {"folder": "test", "lists": "query.txt", "person_offset": 1000}})
-    write_files(tmp_path, ["train/0000/0000_000_01_a.jpg", "train/0001/0001_000_15_a.jpg", "train/0001/0001_9_2_b.jpg",
-                           "train/0001/0001_001_03_unlisted.jpg", "test/0000/0000_000_14_a.jpg"])
+    splits = {"train": {"folder": ["mask_train_v2", "train"], "lists": ["train.txt", "val.txt"]},
+              "query": {"folder": "test", "lists": "query.txt", "person_offset": 1000}}
+    card = DataCard(name="lists", layout="listfile", splits=splits,
+                    pattern=r"\d+/(?P<person>\d+)_\d+_(?P<camera>\d+)_.*\.jpg")
+    write_files(tmp_path, ["train/0000/0000_000_01_a.jpg", "train/0001/0001_000_15_a.jpg",
+                           "train/0001/0001_9_2_b.jpg", "train/0001/0001_001_03_unlisted.jpg",
+                           "test/0000/0000_000_14_a.jpg"])
     (tmp_path / "train.txt").write_text("0001/0001_000_15_a.jpg 1\n./0000/0000_000_01_a.jpg 0\n\n")
     (tmp_path / "val.txt").write_text("0001\\0001_9_2_b.jpg")
     (tmp_path / "query.txt").write_text("0000/0000_000_14_a.jpg 0\r\n")
@@ -170,12 +175,21 @@ def test_listfile_layout_reads_lists_offsets_and_alternative_folders(tmp_path):
 
 
 def test_own_crops_numbers_in_any_subfolder(tmp_path):
-    write_files(tmp_path, ["train/monday/12_c3_x.JPG", "train/5_c1.webp", "query/7_c1_a.png", "gallery/7_c2_a.png"])
+    write_files(tmp_path, ["train/monday/12_c3_x.JPG", "train/5_c1.webp", "query/7_c1_a.png",
+                           "gallery/7_c2_a.png"])
     card = own()
     frame = card.scan(tmp_path)
     assert rows(frame) == [("train/5_c1.webp", 5, 1, "train"), ("train/monday/12_c3_x.JPG", 12, 3, "train"),
                            ("query/7_c1_a.png", 7, 1, "query"), ("gallery/7_c2_a.png", 7, 2, "gallery")]
     card.check_evaluable(frame)
+
+
+def test_the_whole_path_must_match_and_hidden_files_are_passed_over(tmp_path, caplog):
+    write_files(tmp_path, ["train/1_c1.jpg", "train/1_c1.old.jpg", "train/x1_c1.jpg", "train/._1_c1.jpg",
+                           "train/.trash/1_c1.jpg"])
+    frame = own(pattern=r"(?:.*/)?\.?_?(?P<person>\d)_c(?P<camera>\d)\.jpg").scan(tmp_path)
+    assert frame["path"].tolist() == ["train/1_c1.jpg"]
+    assert "2 images do not match" in caplog.text and "'train/1_c1.old.jpg', 'train/x1_c1.jpg'" in caplog.text
 
 
 def test_own_names_become_stable_ids_over_all_splits(tmp_path):
@@ -216,7 +230,7 @@ def test_no_identity_in_two_cameras_cannot_be_evaluated(tmp_path):
     write_files(tmp_path, ["train/1_c1.jpg", "query/7_c1_a.png", "query/8_c2_a.png", "gallery/7_c1_b.png",
                            "gallery/0_c3.png", "query/0_c1.png"])
     card = own(distractor_ids=[0])
-    with pytest.raises(ValueError, match="no identity is seen in two cameras.*cameras found: 1, 2, 3.*'camera'"):
+    with pytest.raises(ValueError, match="no identity is seen in two cameras.*found: 1, 2, 3.*'camera'"):
         card.check_evaluable(card.scan(tmp_path))
     write_files(tmp_path, ["gallery/8_c1.png"])
     card.check_evaluable(card.scan(tmp_path))

@@ -7,7 +7,7 @@ import pytest
 from mprd_pyg.data import DataCard, DataRootError, make_table
 
 DATA = {"market1501": ["bounding_box_train/0002_c1s1_000451_03.jpg", "query/0001_c1s1_001051_00.jpg",
-                       "bounding_box_test/-1_c1s1_000401_03.jpg", "bounding_box_test/0001_c2s1_000301_00.jpg"],
+                       "bounding_box_test/-1_c1s1_000401_03.jpg", "bounding_box_test/0001_c2s1_01_00.jpg"],
         "con_reid": ["bounding_box_train/0002_c1s1_000003.jpg", "bounding_box_train/0002_c1s1_000003_1.jpg",
                      "bounding_box_test/0001_c4s1_000003.jpg", "query/0001_c4s1_000001_1.jpg"],
         "pku_reid": ["001/01_1.png", "001/02_1.png", "003/01_1.png", "003/02_1.png"]}
@@ -28,8 +28,8 @@ def test_missing_root(tmp_path):
     (tmp_path / "Market").mkdir()
     with pytest.raises(FileNotFoundError) as error:
         DataCard.load("market1501").scan(tmp_path / "market" / "x")
-    for text in (str(tmp_path / "market" / "x"), "does not exist", "bounding_box_train, query, bounding_box_test",
-                 f"{tmp_path}, holds: Market/"):
+    for text in (f"{tmp_path / 'market' / 'x'} does not exist", f"{tmp_path}, holds: Market/",
+                 "bounding_box_train, query, bounding_box_test"):
         assert text in str(error.value)
 
 
@@ -51,10 +51,29 @@ def test_root_one_level_too_high_or_low_names_the_right_one(tmp_path, name, belo
     card = DataCard.load(name)
     with pytest.raises(DataRootError) as error:
         card.scan(tmp_path / "all")
-    assert f"one level too high; use {right}" in str(error.value) and "found there: another/, it/" in str(error.value)
+    assert f"one level too high; use {right}" in str(error.value)
+    assert "found there: another/, it/" in str(error.value)
     with pytest.raises(DataRootError, match=f"one level too low; use {right}"):
         card.scan(right / below)
     card.scan(right)
+
+
+def test_an_empty_optional_folder_does_not_hide_the_right_root(tmp_path):
+    write_files(tmp_path / "it", DATA["con_reid"][:2])
+    (tmp_path / "it" / "query").mkdir()
+    with pytest.raises(DataRootError, match=f"one level too high; use {tmp_path / 'it'}"):
+        DataCard.load("con_reid").scan(tmp_path)
+
+
+def test_another_dataset_of_which_some_names_match_is_not_taken_for_the_rest(tmp_path):
+    write_files(tmp_path, DATA["con_reid"] + [f"{folder}/0001_c4s1_000007_1.jpg" for folder in
+                                              ("query", "bounding_box_test", "bounding_box_train")]
+                + [f"bounding_box_train/0002_c1s1_{i}.jpg" for i in range(9)])
+    market = DataCard.load("market1501")
+    with pytest.raises(DataRootError, match="11 images do not match.*data of the card 'con_reid'"):
+        market.scan(tmp_path)
+    # a card of one's own may mean to leave most of the files out
+    assert len(market.replace(name="copies").scan(tmp_path)) == 5
 
 
 def test_by_identity_card_says_what_the_root_is_called(tmp_path):
@@ -125,7 +144,8 @@ def test_folder_without_images_and_folder_of_junk(tmp_path):
 
 
 def test_identities_in_train_and_test_warn(tmp_path, caplog):
-    write_files(tmp_path, ["train/1_c1.jpg", "train/2_c1.jpg", "train/0_c1.jpg", "query/2_c1.jpg", "gallery/0_c2.jpg"])
+    write_files(tmp_path, ["train/1_c1.jpg", "train/2_c1.jpg", "train/0_c1.jpg", "query/2_c1.jpg",
+                           "gallery/0_c2.jpg"])
     own(distractor_ids=[0]).scan(tmp_path)
     assert "1 identities are both in train and in query or gallery, first: 2;" in caplog.text
     caplog.clear()

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from mprd_pyg.data import check_table, fingerprint, make_table
 
-ROWS = [("b/2.jpg", 4, 2, "train"), ("a/1.jpg", -1, 0, "train"), ("c/1.jpg", 7, 1, "gallery"), ("z/9.jpg", 7, 2, "query")]
+ROWS = [("b/2.jpg", 4, 2, "train"), ("a/1.jpg", -1, 0, "train"), ("c/1.jpg", 7, 1, "gallery"),
+        ("z/9.jpg", 7, 2, "query")]
 
 
 def test_rows_are_sorted_by_split_then_path():
@@ -28,14 +29,14 @@ def test_the_order_of_the_rows_given_does_not_matter(rows):
     (lambda f: f.drop(columns="camera_id"), "missing: camera_id"),
     (lambda f: f.iloc[:0], "at least one row"),
     (lambda f: f.astype({"person_id": "float64"}), "person_id must be int64, found float64"),
-    (lambda f: f.assign(person_id=[-1, -2, 7, 7]), r"person_id must be at least -1; row 1 \(b/2.jpg\) has -2"),
+    (lambda f: f.assign(person_id=[-1, -2, 7, 7]), r"person_id must be at least -1; row 1 \(b/2.* has -2"),
     (lambda f: f.assign(camera_id=[0, 1, -1, 1]), r"camera_id must be at least 0; row 2 \(z/9.jpg\) has -1"),
     (lambda f: f.assign(split=["train", "train", "val", "test"]), "found test, val"),
-    (lambda f: f.assign(path=["a/1.jpg", "/b/2.jpg", "z/9.jpg", "c/1.jpg"]), "relative to the data root.*'/b/2.jpg'"),
+    (lambda f: f.assign(path=["a/1.jpg", "/b/2.jpg", "z/9.jpg", "c/1.jpg"]), "relative.*'/b/2.jpg'"),
     (lambda f: f.assign(path=["a/1.jpg", "b/../2.jpg", "z/9.jpg", "c/1.jpg"]), "'b/../2.jpg'"),
     (lambda f: f.assign(path=["a/1.jpg", "b//2.jpg", "z/9.jpg", "c/1.jpg"]), "'b//2.jpg'"),
     (lambda f: f.assign(path=["a/1.jpg", None, "z/9.jpg", "c/1.jpg"]), "posix paths"),
-    (lambda f: f.assign(path=["a/1.jpg", "b/2.jpg", "z/9.jpg", "z/9.jpg"]), "1 paths stand in the table twice"),
+    (lambda f: f.assign(path=["a/1.jpg", "b/2.jpg", "z/9.jpg", "z/9.jpg"]), "1 paths stand.*twice"),
     (lambda f: f.iloc[[1, 0, 2, 3]].reset_index(drop=True), "must be sorted"),
     (lambda f: f.iloc[[0, 1, 3, 2]].reset_index(drop=True), "must be sorted"),
     (lambda f: f.iloc[1:], "the index must be 0, 1, 2"),
@@ -61,8 +62,10 @@ def test_fingerprint_is_the_same_for_a_copy_and_another_for_any_change(tmp_path)
     frame.attrs["root"] = str(tmp_path / "one")
     expected = fingerprint(frame)
     assert len(expected) == 64 and expected == fingerprint(frame, tmp_path / "two")
-    others = [fingerprint(frame.assign(person_id=[-1, 5, 7, 7])), fingerprint(frame.assign(camera_id=[0, 2, 2, 2])),
-              fingerprint(frame.assign(split=["train", "query", "query", "gallery"])), fingerprint(frame.iloc[:3])]
+    others = [fingerprint(frame.assign(person_id=[-1, 5, 7, 7])),
+              fingerprint(frame.assign(camera_id=[0, 2, 2, 2])),
+              fingerprint(frame.assign(split=["train", "query", "query", "gallery"])),
+              fingerprint(frame.iloc[:3])]
     write(tmp_path / "two", {"c/1.jpg": 6})
     others.append(fingerprint(frame, tmp_path / "two"))
     (tmp_path / "two" / "a" / "1.jpg").rename(tmp_path / "two" / "a" / "3.jpg")

@@ -52,7 +52,7 @@ def slow_rules(similarity, q_ids, g_ids, q_cams, g_cams, mode, max_rank=50):
 
 @st.composite
 def crowded_rankings(draw):
-    """Small integers: exact products with many ties; junk (-1), distractors (0), identities of one camera."""
+    """Small integers: exact products with many ties; unknown or junk (-1), distractors (0), one-camera ids."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     num_queries, num_gallery = draw(st.integers(1, 12)), draw(st.integers(2, 40))
     width, values = draw(st.integers(1, 3)), draw(st.integers(1, 3))
@@ -60,7 +60,7 @@ def crowded_rankings(draw):
     query = rng.integers(-values, values + 1, (num_queries, width)).astype(dtype)
     gallery = rng.integers(-values, values + 1, (num_gallery, width)).astype(dtype)
     people = draw(st.integers(1, 5))
-    q_ids, g_ids = rng.integers(1, people + 1, num_queries), rng.integers(-1, people + 1, num_gallery)
+    q_ids, g_ids = rng.integers(-1, people + 1, num_queries), rng.integers(-1, people + 1, num_gallery)
     q_cams, g_cams = rng.integers(0, 3, num_queries), rng.integers(0, 3, num_gallery)
     q_ids[0], q_cams[0], g_ids[0], g_cams[0] = 1, 0, 1, 1  # at least one query is valid
     return query, gallery, q_ids, g_ids, q_cams, g_cams

@@ -6,8 +6,23 @@ import math
 from functools import cached_property
 
 from mprd_pyg.data.pedestrian.brush import (
-    BAG, DARK, INNER, LOWER, SCARF, SECOND, SHADE, SHOES, SIDES, SKIN, SOLE, TIGHTS, UPPER, Brush, Point, Pose,
-)  # fmt: skip
+    BAG,
+    DARK,
+    INNER,
+    LOWER,
+    SCARF,
+    SECOND,
+    SHADE,
+    SHOES,
+    SIDES,
+    SKIN,
+    SOLE,
+    TIGHTS,
+    UPPER,
+    Brush,
+    Point,
+    Pose,
+)
 from mprd_pyg.data.pedestrian.wardrobe import Identity
 
 BULK = {"hoodie": 1.06, "jacket": 1.1, "coat": 1.12}  # of the upper garment, relative to the body
@@ -79,9 +94,10 @@ class Body(Brush):
         if who.lower_kind != "trousers":
             bare = SKIN if who.bare_legs or who.lower_kind == "shorts" else TIGHTS
             calf = between(knee, ankle, 0.3)
-            self.limb((hip, 0.05 * thick), (knee, 0.036 * thick), (calf, 0.035 * thick), (ankle, 0.02 * thick),
-                      material=bare, dim=dim)  # fmt: skip
-        self.limb(((toe[0], y - 0.016, toe[2]), 0.019), ((x, y - 0.018, heel[2]), 0.021), material=SOLE, dim=dim)
+            radii = zip((hip, knee, calf, ankle), (0.05, 0.036, 0.035, 0.02), strict=True)
+            self.limb(*((point, radius * thick) for point, radius in radii), material=bare, dim=dim)
+        sole = ((toe[0], y - 0.016, toe[2]), 0.019), ((x, y - 0.018, heel[2]), 0.021)
+        self.limb(*sole, material=SOLE, dim=dim)
         self.limb((toe, 0.020), (heel, 0.027), material=SHOES, dim=dim)
         if who.boots:
             self.limb((between(ankle, knee, 0.45), 0.036 * thick), (heel, 0.03), material=SHOES, dim=dim)
@@ -97,7 +113,7 @@ class Body(Brush):
             self.limb(*stripe, material=LOWER + SECOND // 2, dim=dim)
 
     def hem(self) -> None:
-        """Draw what hangs from the waist: the seat of trousers, a skirt, the lower half of a coat or dress."""
+        """Draw what hangs from the waist: the seat, a skirt, the lower half of a coat or dress."""
         who, stride, (_, x, z, _) = self.who, 0.12 * abs(self.pose.swing), self.seat
         if who.lower_kind in ("trousers", "shorts"):
             self.sheath([self.waist, self.seat, (self.hip - 0.025, x, z, 0)], LOWER)
@@ -133,8 +149,9 @@ class Body(Brush):
             for side in SIDES:
                 self.patch(bar((0.062 * side, 0.825), (0.075 * side, 0.66), 0.012), front, BAG, SHADE)
         if who.bag == "shoulder":
+            strap = bar((-0.07 * who.bag_side, 0.825), (0.095 * who.bag_side, hip), 0.012)
             for z in (front, -front):
-                self.patch(bar((-0.07 * who.bag_side, 0.825), (0.095 * who.bag_side, hip), 0.012), z, BAG, SHADE)
+                self.patch(strap, z, BAG, SHADE)
 
     def arm_joints(self, side: int) -> tuple[Point, Point, Point]:
         """Return shoulder, elbow and hand of the right (-1) or left (1) arm."""

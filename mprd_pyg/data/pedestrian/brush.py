@@ -1,8 +1,8 @@
 """Painting a body by number: points in body coordinates become polygons and ovals of material codes.
 
-Body coordinates are x to the person's left, y up and z forward, in body heights, seen without perspective from
-the direction of the pose. A code holds a tone (lowest bit: shaded or lit), a material (four bits) and whether
-the material's second colour is meant (SECOND).
+Body coordinates are x to the person's left, y up and z forward, in body heights, seen without perspective
+from the direction of the pose. A code holds a tone (lowest bit: shaded or lit), a material (four bits) and
+whether the material's second colour is meant (SECOND).
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw
+import numpy as np
 
+from mprd_pyg.data.pedestrian.raster import Raster
 from mprd_pyg.data.pedestrian.wardrobe import Draws
 
 CANVAS = (192, 384)  # width and height of the picture in which figures are drawn
@@ -59,8 +60,8 @@ class Brush:
 
     def __init__(self, pose: Pose):
         self.pose = pose
-        self.canvas = Image.new("L", CANVAS)
-        self._draw = ImageDraw.Draw(self.canvas)
+        self.canvas = np.zeros((CANVAS[1], CANVAS[0]), dtype=np.uint8)
+        self._raster = Raster(self.canvas)
         self.cos, self.sin = round(math.cos(pose.yaw), 4), round(math.sin(pose.yaw), 4)
 
     def toward(self, x: float, z: float) -> float:
@@ -75,13 +76,12 @@ class Brush:
 
     def polygon(self, points, material: int, tone: int = LIT) -> None:
         """Fill a polygon given in canvas pixels."""
-        self._draw.polygon([(round(x), round(y)) for x, y in points], fill=2 * material + tone)
+        self._raster.polygon([(round(x), round(y)) for x, y in points], 2 * material + tone)
 
     def oval(self, point, rx: float, ry: float, material: int, tone: int = LIT) -> None:
         """Fill an ellipse: centre in canvas pixels, radii in body heights."""
         (x, y), rx, ry = point, rx * self.pose.height, ry * self.pose.height
-        box = (round(x - rx), round(y - ry), round(x + rx), round(y + ry))
-        self._draw.ellipse(box, fill=2 * material + tone)
+        self._raster.oval(round(x), round(y), round(rx), round(ry), 2 * material + tone)
 
     def limb(self, *joints: tuple[Point, float], material: int, dim: bool = False) -> None:
         """Draw a limb through (point, radius) joints: its shaded shape and, unless ``dim``, the lit part."""
@@ -95,8 +95,9 @@ class Brush:
             for (ax, ay, ra), (bx, by, rb) in zip(discs, discs[1:], strict=False):
                 length = max(math.hypot(bx - ax, by - ay), 1e-6) / tall
                 nx, ny = (ay - by) / length, (bx - ax) / length
-                self.polygon([(ax + nx * ra, ay + ny * ra), (ax - nx * ra, ay - ny * ra),
-                              (bx - nx * rb, by - ny * rb), (bx + nx * rb, by + ny * rb)], material, tone)  # fmt: skip
+                sides = [(ax + nx * ra, ay + ny * ra), (ax - nx * ra, ay - ny * ra),
+                         (bx - nx * rb, by - ny * rb), (bx + nx * rb, by + ny * rb)]  # fmt: skip
+                self.polygon(sides, material, tone)
 
     def sheath(self, sections, material: int) -> None:
         """Draw a body of elliptical sections: rows of height, half width, half depth, shift forward."""

@@ -39,19 +39,19 @@ class Figure(Body):
             if side not in far:
                 self._side_bag(side)
                 self.arm(side)
-        return np.array(self.canvas)
+        return self.canvas
 
     def _bag(self, centre: Point, x: float, y: float, z: float) -> None:
         """Draw a box of half sizes x, y, z around a body point, with a strap across."""
         cx, cy = self.at(*centre)
-        light, w, h = self.pose.light, math.hypot(x * self.cos, z * self.sin), y * self.pose.height
-        w *= self.pose.height
-        for tone, left, right in ((SHADE, -1.0, 1.0), (LIT, -0.35 * light, light)):
-            outline = ((0.8, -1), (0.95, -0.8), (1, 1))
-            self.polygon([(cx + left * w * a, cy + h * b) for a, b in outline]
-                         + [(cx + right * w * a, cy + h * b) for a, b in reversed(outline)], BAG, tone)  # fmt: skip
-        self.polygon([(cx - w, cy - 0.1 * h), (cx + w, cy - 0.1 * h), (cx + w, cy + 0.08 * h),
-                      (cx - w, cy + 0.08 * h)], DARK)  # fmt: skip
+        w, h = math.hypot(x * self.cos, z * self.sin) * self.pose.height, y * self.pose.height
+        outline = ((0.8, -1), (0.95, -0.8), (1, 1))
+        for tone, edge in ((SHADE, -1.0), (LIT, -0.35)):
+            near, far = edge * self.pose.light * w, self.pose.light * w
+            rim = [(cx + far * a, cy + h * b) for a, b in reversed(outline)]
+            self.polygon([(cx + near * a, cy + h * b) for a, b in outline] + rim, BAG, tone)
+        strap = [(cx + a * w, cy + b * h) for a, b in ((-1, -0.1), (1, -0.1), (1, 0.08), (-1, 0.08))]
+        self.polygon(strap, DARK)
 
     def _backpack(self) -> None:
         if self.who.bag == "backpack":
@@ -81,11 +81,11 @@ class Figure(Body):
                          (0.79, 0.045, 0.05, lean - 0.04)], UPPER)  # fmt: skip
 
     def _head(self) -> None:
-        who, light, tall = self.who, self.pose.light, self.pose.height
+        who, light, lean, tall = self.who, self.pose.light, self.pose.lean, self.pose.height
         rx, ry = 0.053 * who.head, 0.066 * who.head
         wide, high = rx * tall, ry * tall
-        x, y = self.at(0, HEAD, self.pose.lean + 0.01)
-        self.limb(((0, 0.88, self.pose.lean), 0.028), ((0, 0.845, self.pose.lean), 0.032), material=SKIN, dim=True)
+        x, y = self.at(0, HEAD, lean + 0.01)
+        self.limb(((0, 0.88, lean), 0.028), ((0, 0.845, lean), 0.032), material=SKIN, dim=True)
         cover = {"bald": SKIN, "hood": UPPER}.get(who.hair_style, HAIR)
         size = 1.18 if who.hair_style == "hood" else 1.05
         self.oval((x, y - 0.09 * high), rx * size, ry * size, cover, SHADE)
@@ -95,8 +95,8 @@ class Figure(Body):
         if who.hair_style in ("cap", "beanie"):
             brow = y - 0.22 * high
             for tone, edge in ((SHADE, -1.0), (LIT, -0.4)):
-                self.polygon([(x + 1.12 * wide * light * max(px, edge), brow + 0.95 * high * py) for px, py in DOME],
-                             HAT, tone)  # fmt: skip
+                dome = [(1.12 * light * max(px, edge), 0.95 * py) for px, py in DOME]
+                self.polygon([(x + px * wide, brow + py * high) for px, py in dome], HAT, tone)
             if who.hair_style == "cap" and self.cos > -0.6:
                 brim = (x + 1.1 * self.sin * wide, brow + 0.05 * high)
                 self.oval(brim, rx * (0.62 + 0.25 * abs(self.sin)), 0.014, HAT, SHADE)

@@ -1,0 +1,4 @@
+"""All metadata are in setup.cfg."""
+from setuptools import setup
+
+setup()
