@@ -2,6 +2,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -67,6 +68,15 @@ class Dataset:
             raise ValueError(f"{self.frame.attrs['root']} has no training images for the card {self.card.name!r}")
         frame.attrs = dict(self.frame.attrs)
         return frame
+
+    @property
+    def test(self) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+        """The rows that are not for training, numbered from 0, and which of them are queries and gallery."""
+        frame = self.frame[self.frame["split"] != "train"]  # the table is sorted with the training rows first
+        shift = frame.index[0] if len(frame) else 0
+        test = frame.reset_index(drop=True)
+        test.attrs = dict(self.frame.attrs)
+        return test, self.query - shift, self.gallery - shift
 
     def store(self, frame: pd.DataFrame) -> ImageStore:
         """Decoded images of a table."""

@@ -46,6 +46,7 @@ def make_parser() -> cli.Parser:
                         help="labelled identities that train the GCN and stay out of the CNN's loss; 0 for none")
     parser.add_class_arguments(BinomialDeviance, "loss")
     parser.add_class_arguments(MPRD, "method", skip=METHOD, instantiate=False)
+    parser.add_function_arguments(training_view, "augmentation", skip={"height", "width", "perturbed"})
     parser.add_argument("--evaluate_every", type=int, default=5, help="epochs; 0 evaluates at the end only")
     parser.add_argument("--checkpoint_every", type=int, default=0, help="steps between checkpoints in an epoch")
     parser.add_argument("--pretrain", type=bool, default=False, help="train the trunk on a labelled source first")
@@ -63,7 +64,7 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     cfg.out = str(folder.path)
     target = open_data(cfg, "data", "target", folder)
     source = open_data(cfg, "source", "source", folder) if cfg.pretrain else None
-    parts = parser.instantiate_classes(cfg)
+    parts = parser.instantiate(cfg)
     uses_gcn = parts.relation is None
     table = choose_meta(target.train, cfg.meta_identities if uses_gcn or parts.relation.needs_meta else 0, cfg.seed)
     unlabelled = int((~table["meta"]).sum()) if uses_gcn else len(table)
@@ -82,12 +83,13 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
         relation = GCNRelation(PairClassifier(network.dim, **cfg.gcn).to(fabric.device), subgraphs, **cfg.judge)
         gcn = GCNTraining(relation, unlabelled, person[unlabelled:].to(fabric.device), seed=cfg.seed,
                           **cfg.gcn_training)
-    view, perturbed = (training_view(target.options.height, target.options.width, perturbed=p) for p in (False, True))
+    view, perturbed = (training_view(target.options.height, target.options.width, perturbed=p, **cfg.augmentation)
+                       for p in (False, True))
     method = MPRD(fabric, network, target.store(table), camera, relation, parts.knn, view, perturbed, gcn, parts.loss,
                   person, meta_person, unlabelled, workers=target.options.workers, seed=cfg.seed,
                   record=lambda epoch, pairs: folder.write_pairs(epoch, pairs, person), **parts.method)
     # Nothing was written so far but generated images: all that could be wrong with the input is known by now.
-    folder.write_text("config.yaml", parser.dump(cfg_to_save(cfg), skip_none=False))
+    folder.write_text("config.yaml", parser.dump(cfg_to_save(cfg), skip_unset=False))
     folder.write_table("images.parquet", table)
     rank = None if skipped else ranker(target, network, fabric.device, cfg.progress)
     source_figures = None
@@ -108,9 +110,7 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
                     y=(person[sample.edge_index[0].cpu()] == person[sample.edge_index[1].cpu()]))
     last = history[-1]
     if rank:
-        test = target.frame[target.frame["split"] != "train"]
-        folder.write_rankings(test.reset_index(drop=True), target.query - test.index[0],
-                              target.gallery - test.index[0], rank())
+        folder.write_rankings(*target.test, rank())
     folder.write_results({
         "pipeline": "mprd", "relation": repr(relation), "card": target.card.name, "seed": cfg.seed,
         "metrics": nested(last), "before": nested(trainer.before),

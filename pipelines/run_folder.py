@@ -33,7 +33,6 @@ class RunFolder:
         if (self.path / "config.yaml").exists() and not resume:
             raise ValueError(f"{self.path} already holds a run: go on with it by --resume {self.path}, "
                              f"or give another --out")
-        self.path.mkdir(parents=True, exist_ok=True)
 
     @property
     def started(self) -> bool:
@@ -42,6 +41,7 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file atomically."""
+        self.path.mkdir(parents=True, exist_ok=True)
         part = self.path / (name + ".part")
         part.write_text(text, encoding="utf-8")
         os.replace(part, self.path / name)
@@ -49,7 +49,7 @@ class RunFolder:
     def write_table(self, name: str, frame: pd.DataFrame) -> None:
         """Write a Parquet file atomically."""
         path = self.path / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         frame = frame.copy()
         frame.attrs = {}
         part = path.with_suffix(".part")

@@ -22,14 +22,9 @@ logger = logging.getLogger(__name__)
 def ranker(dataset: Dataset, network: nn.Module, device: Any, progress: bool = True,
            top: int = 50) -> Callable[[], dict[str, RankingResult]]:
     """A function that ranks the gallery for each query with the current network, in each camera mode."""
-    frame = dataset.frame
-    frame = frame[frame["split"] != "train"]
-    shift = int(frame.index[0])  # the table is sorted with the training rows first
-    test = frame.reset_index(drop=True)
-    test.attrs = dict(dataset.frame.attrs)
+    test, query, gallery = dataset.test
     store = dataset.store(test)
     person, camera = column(test, "person_id").numpy(), column(test, "camera_id").numpy()
-    query, gallery = dataset.query - shift, dataset.gallery - shift
     modes = MODES if dataset.card.evaluation.cross_camera_valid else MODES[:1]
 
     def rank() -> dict[str, RankingResult]:

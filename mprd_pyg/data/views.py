@@ -51,9 +51,13 @@ class SeededViews(Dataset):
         return len(self.store)
 
     def __getitem__(self, i: int) -> tuple[Tensor, int]:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream_seed(self.seed, i))
+        before = torch.get_rng_state()
+        # Not torch.manual_seed: that also queues a seed for every CUDA device, each time with a stack trace.
+        torch.default_generator.manual_seed(stream_seed(self.seed, i))
+        try:
             return self.view(self.store[i]), i
+        finally:
+            torch.set_rng_state(before)
 
 
 def stream_seed(*parts: int) -> int:
@@ -81,4 +85,6 @@ def shuffled_batches(rows: Tensor, batch_size: int, generator: torch.Generator, 
 
 def load(views: SeededViews, batches: list[list[int]], workers: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
     """Iterate over (images (B, 3, H, W), rows (B,)) of the given batches."""
-    return iter(DataLoader(views, batch_sampler=batches, num_workers=workers, pin_memory=torch.cuda.is_available()))
+    # Its own generator: a loader would otherwise draw a number from the global one, which a resumed run would miss.
+    return iter(DataLoader(views, batch_sampler=batches, num_workers=workers, pin_memory=torch.cuda.is_available(),
+                           generator=torch.Generator()))

@@ -11,7 +11,7 @@ from mprd_pyg.data.views import SeededViews, load, plain_view
 
 @torch.no_grad()
 def map_images(function: Callable[[Tensor], Tensor], store: Sequence[Tensor], rows: Tensor | None = None,
-               device: str | torch.device = "cpu", batch_size: int = 128, workers: int = 0,
+               device: str | torch.device = "cpu", batch_size: int = 64, workers: int = 0,
                view: v2.Transform | None = None, seed: int = 0, progress: str = "") -> Tensor:
     """Apply ``function`` to views of images, batch by batch.
 

@@ -131,7 +131,7 @@ class MPRD:
         """Fill the memory with one evaluation-mode pass (and calibrate the BatchNorm, if asked)."""
         every = torch.arange(len(self.store))
         self.network.eval()
-        pooled = map_images(self.network.pooled, self.store, every, progress="first features", **self._reading())
+        pooled = map_images(self._pooled, self.store, every, **self._reading(), progress="first features")
         if self.calibrate:
             self.network.calibrate_neck(pooled)
         with torch.no_grad():
@@ -161,13 +161,13 @@ class MPRD:
         if len(self.store) > count:  # the CNN never trains on meta images: look at them afresh
             meta = torch.arange(count, len(self.store))
             self.memory.update(meta.to(self.fabric.device),
-                               embed_images(self.network, self.store, meta, **self._reading()), 1.0)
+                               embed_images(self.embedder, self.store, meta, **self._reading()), 1.0)
         bank = self.memory.bank[0]
         camera = self.camera_id if self.camera_centered else None
         graph = self.knn(bank, center_by=camera, keep_features=True)
         if not len(alone):
             return graph.x, NeighbourLists.from_graph(graph)
-        views = embed_images(self.network, self.store, alone, view=self.perturbed_view, progress="perturbed views",
+        views = embed_images(self.embedder, self.store, alone, view=self.perturbed_view,
                              seed=stream_seed(self.seed, epoch, 2), **self._reading())[:, 0]
         alone = alone.to(self.fabric.device)
         group = None if camera is None else camera[alone]
@@ -218,8 +218,12 @@ class MPRD:
         if self.gcn is not None:
             self.gcn.load_state_dict(state["gcn"])
 
+    def _pooled(self, images: Tensor) -> Tensor:
+        with self.fabric.autocast():
+            return self.network.pooled(images).float()
+
     def _reading(self) -> dict[str, Any]:
-        return {"device": self.fabric.device, "batch_size": 4 * self.batch_size, "workers": self.workers}
+        return {"device": self.fabric.device, "batch_size": 2 * self.batch_size, "workers": self.workers}
 
     def _check_finite(self, x: Tensor, rows: Tensor) -> None:
         bad = ~torch.isfinite(x.detach()).flatten(1).all(1)

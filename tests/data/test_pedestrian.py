@@ -158,3 +158,11 @@ def test_junk_is_not_a_whole_person():
         return images.std(0)[40:100, 26:38].mean()
 
     assert middle(PERSON) > 1.15 * middle(JUNK)
+
+
+def test_camera_gap_can_be_turned_down():
+    def spread(gap):
+        images = [pixels(p, c, 0, camera_gap=gap) for c in range(1, 5) for p in range(8)]
+        return np.stack(images)[:, 40:90, 24:40].mean((1, 2)).reshape(4, 8, 3).mean(1).std(0).mean()
+
+    assert spread(1.0) > 2 * spread(0.0)

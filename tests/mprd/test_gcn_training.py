@@ -14,7 +14,8 @@ N = 30
 def believed_lists(edges):
     """P_i without i from {i: [j, ...]}."""
     pairs = [(j, i) for i, js in edges.items() for j in js]
-    return NeighbourLists.from_graph(Data(edge_index=torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).T, num_nodes=N))
+    edge_index = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).T
+    return NeighbourLists.from_graph(Data(edge_index=edge_index, num_nodes=N))
 
 
 def setting(num_meta=6, seed=0):

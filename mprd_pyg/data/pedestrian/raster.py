@@ -48,7 +48,7 @@ class Raster:
     def oval(self, x: int, y: int, rx: int, ry: int, fill) -> None:
         """Fill the ellipse around (x, y) with the given radii."""
         rx, ry = max(0, rx), max(0, ry)
-        rows = np.arange(-ry, ry + 1)
+        rows = np.arange(-ry, ry + 1, dtype=np.int64)
         half = np.sqrt((2 * rx + 1) ** 2 * ((2 * ry + 1) ** 2 - 4 * rows**2)).astype(np.int64) // (4 * ry + 2)
         self._spans(y - ry, x - half, x + half, fill)
 
