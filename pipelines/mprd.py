@@ -35,6 +35,7 @@ def make_parser() -> cli.Parser:
     parser.add_class_arguments(DataOptions, "data", instantiate=False)
     parser.add_class_arguments(ImageEmbedder, "network", instantiate=False)
     parser.add_class_arguments(KNNGraph, "knn", skip={"center_by"})
+    parser.set_defaults({"knn.threshold": 0.6})  # k_i = max(8, #{j: cos > 0.6}), Sec. 5.2
     parser.add_subclass_arguments(Relation, "relation", required=False,
                                   help="which pairs are positives; null is MPRD's GCN")
     parser.add_class_arguments(PairSubgraphs, "subgraphs")
@@ -93,7 +94,7 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     folder.write_table("images.parquet", table)
     rank = None if skipped else ranker(target, network, fabric.device, cfg.progress)
     source_figures = None
-    if source is not None and not folder.started:
+    if source is not None:
         source_figures = pretrain_source(fabric, network, source, folder.path / "source", dict(cfg.pretraining),
                                          cfg.seed, resume=cfg.resume is not None, progress=cfg.progress)
     describe = {"network": {"class_path": "mprd_pyg.models.ImageEmbedder", "init_args": dict(cfg.network)},

@@ -35,7 +35,8 @@ def map_images(function: Callable[[Tensor], Tensor], store: Sequence[Tensor], ro
     batches = [part.tolist() for part in rows.split(batch_size)]
     loader = load(SeededViews(store, view or plain_view(), seed), batches, workers)
     results = [function(to_device(images, device)) for images, _ in
-               tqdm(loader, total=len(batches), desc=progress, leave=False, disable=not progress)]
+               tqdm(loader, total=len(batches), desc=progress, leave=False,
+                    disable=None if progress else True)]
     return torch.cat(results)
 
 

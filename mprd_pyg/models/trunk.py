@@ -35,7 +35,11 @@ def build_trunk(arch: str = "resnet50", last_stage: int = 4, last_stride: int = 
     if last_stage not in (1, 2, 3, 4) or last_stride not in (1, 2):
         raise ValueError(f"last_stage must be 1 to 4 and last_stride 1 or 2, got {last_stage} and {last_stride}")
     official = torchvision.models.get_model_weights(arch).IMAGENET1K_V1 if weights == "imagenet" else None
-    net = torchvision.models.get_model(arch, weights=official)
+    try:
+        net = torchvision.models.get_model(arch, weights=official)
+    except OSError as error:  # URLError is one
+        raise ValueError(f"the ImageNet weights of {arch} could not be downloaded ({error}): fetch {official.url} "
+                         f"elsewhere and give the file by --network.weights FILE") from error
     if weights not in (None, "imagenet"):
         _load(net, Path(weights), last_stage)
     if last_stage == 4 and last_stride == 1:

@@ -125,7 +125,7 @@ class Trainer:
 
     def _run(self, method: Method, phase: Phase, writer) -> None:
         bar = tqdm(phase.batches(self.step), total=phase.num_steps, initial=self.step, leave=False,
-                   desc=f"epoch {self.epoch}/{method.epochs} {phase.name}", disable=not self.progress)
+                   desc=f"epoch {self.epoch}/{method.epochs} {phase.name}", disable=None if self.progress else True)
         for batch in bar:
             shown = {f"{phase.name}/{name}": float(value) for name, value in phase.step(batch).items()}
             for name, value in shown.items():

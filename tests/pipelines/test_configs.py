@@ -1,0 +1,26 @@
+"""Every shipped configuration loads, prints its resolved form, and fails well when the data are not there."""
+import pytest
+
+from pipelines import cli, mprd
+
+CONFIGS = sorted(str(path.relative_to(cli.shipped_config(""))) for path in cli.shipped_config("").rglob("*.yaml"))
+PIPELINES = {"mprd": mprd}
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_shipped_configurations(config, tmp_path, capsys):
+    pipeline = PIPELINES[config.split("/")[0]]
+    with pytest.raises(SystemExit) as exit:
+        cli.parse(pipeline.make_parser(), ["--config", config, "--print_config"])
+    assert exit.value.code == 0
+    resolved = capsys.readouterr().out
+    assert "memory_update" in resolved and "hard_fraction" in resolved
+    again = tmp_path / "again.yaml"
+    again.write_text(resolved)
+    one, two = (cli.parse(pipeline.make_parser(), ["--config", path]) for path in (config, str(again)))
+    one.pop("config"), two.pop("config")
+    assert one == two
+    missing = tmp_path / "missing"
+    assert cli.main(pipeline.make_parser(), pipeline.run, ["--config", config, "--data.root", str(missing),
+                                                           "--out", str(tmp_path / "out")]) == 2
+    assert str(missing) in capsys.readouterr().err and not (tmp_path / "out").exists()
