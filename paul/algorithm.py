@@ -246,5 +246,5 @@ class PAUL:
             raise ValueError("IPFL needs the view that makes surrogate positives: give surrogate_view(H, W), "
                              "or leave the loss out with ipfl_weight=0")
         if self.ipfl_weight and min(self.batch_size, self.num_rows) <= self.ipfl.r + 1:
-            raise ValueError(f"cyclic ranking needs batches of more than r + 1 = {self.ipfl.r + 1} images, got "
-                             f"batch_size={self.batch_size} of {self.num_rows}: raise it or lower ipfl.r")
+            raise ValueError(f"cyclic ranking needs batches of more than r + 1 = {self.ipfl.r + 1} images, "
+                             f"got batch_size={self.batch_size} of {self.num_rows}: raise it or lower ipfl.r")

@@ -53,6 +53,7 @@ class Pedal(nn.Module):
             logit = self.scale * torch.baddbmm(half, live, bank.transpose(1, 2), beta=-1)  # (M, B, N)
             own = index.to(bank.device).view(1, -1, 1).expand(len(bank), -1, 1)
             logit = logit.scatter(2, own, -torch.inf)
+            logit = logit - logit.detach().amax(2, keepdim=True)  # keeps the small digits
             every = logit.logsumexp(2)
             if positives is None:
                 return (every - logit.topk(self.k, dim=2).values.logsumexp(2)).mean()

@@ -15,8 +15,8 @@ from mprd_pyg.training import load_checkpoint
 from mprd_pyg.training.checkpoint import load_weights
 from pipelines import cli
 from pipelines.dataset import DataOptions, Dataset
+from pipelines.ranking import flat_metrics, nested, ranker, table_of
 from pipelines.run_folder import RunFolder
-from pipelines.stages import flat_metrics, nested, ranker, table_of
 
 NETWORKS = {"mprd_pyg.models.ImageEmbedder"}
 

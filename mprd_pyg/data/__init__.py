@@ -2,8 +2,9 @@
 from mprd_pyg.data.card import DataCard
 from mprd_pyg.data.images import ImageStore, check_images, find_unreadable, read_image
 from mprd_pyg.data.schema import CardError, Counts, DataRootError, Evaluation, Split
+from mprd_pyg.data.synthetic import contact_sheet, write_synthetic
 from mprd_pyg.data.table import ImageTable, check_table, fingerprint, make_table
 
 __all__ = ["CardError", "Counts", "DataCard", "DataRootError", "Evaluation", "ImageStore", "ImageTable",
-           "Split", "check_images", "check_table", "find_unreadable", "fingerprint", "make_table",
-           "read_image"]
+           "Split", "check_images", "check_table", "contact_sheet", "find_unreadable", "fingerprint", "make_table",
+           "read_image", "write_synthetic"]

@@ -1,6 +1,7 @@
 """Neighbour lists (compressed rows) of any PyG graph, and ragged gathers from them."""
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
@@ -36,7 +37,7 @@ class NeighbourLists:
         source, node = graph.edge_index
         if source.numel() and (int(graph.edge_index.min()) < 0 or int(graph.edge_index.max()) >= num_nodes):
             raise ValueError(f"edge_index names nodes outside 0 ... {num_nodes - 1}")
-        key = torch.unique((node * num_nodes + source)[source != node])
+        key = unique_keys((node * num_nodes + source)[source != node])
         node = torch.div(key, max(num_nodes, 1), rounding_mode="floor")
         ptr = torch.zeros(num_nodes + 1, dtype=torch.long, device=key.device)
         ptr[1:] = torch.bincount(node, minlength=num_nodes).cumsum(0)
@@ -57,6 +58,19 @@ class NeighbourLists:
         """Whether ``neighbour`` (S,) stands in NN(``node`` (S,)), element by element."""
         owner = torch.repeat_interleave(torch.arange(self.num_nodes, device=self.ptr.device), self.ptr.diff())
         return contains_sorted(owner * self.num_nodes + self.neighbour, node * self.num_nodes + neighbour)
+
+
+def sort_keys(keys: Tensor) -> Tensor:
+    """Ascending integer keys; on the host by NumPy, whose sort of values is many times faster than torch's."""
+    return torch.from_numpy(np.sort(keys.numpy())) if keys.device.type == "cpu" else keys.sort().values
+
+
+def unique_keys(keys: Tensor) -> Tensor:
+    """Ascending integer keys without repeats."""
+    keys = sort_keys(keys)
+    first = torch.ones_like(keys, dtype=torch.bool)
+    first[1:] = keys[1:] != keys[:-1]
+    return keys[first]
 
 
 def contains_sorted(keys: Tensor, wanted: Tensor) -> Tensor:

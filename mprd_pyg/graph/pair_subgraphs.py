@@ -6,7 +6,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from mprd_pyg.graph.drnl import drnl
-from mprd_pyg.graph.neighbours import NeighbourLists, contains_sorted
+from mprd_pyg.graph.neighbours import NeighbourLists, contains_sorted, sort_keys, unique_keys
 
 
 class PairData(Data):
@@ -74,17 +74,15 @@ class PairSubgraphs:
         """Keys pair * N + node: the nodes found (n,), sorted, and the edges walked (2, S)."""
         total = lists.num_nodes
         frontier = (torch.arange(len(pairs), device=pairs.device).unsqueeze(1) * total + pairs).flatten()
-        nodes, walked = frontier.sort().values, []
+        nodes, walked = sort_keys(frontier), []
         for hop in range(self.hops):
             owner, neighbour = lists.gather(frontier % total)
             tail = frontier[owner]
             head = tail - tail % total + neighbour
             walked.append(torch.stack([head, tail]))
-            found = head.unique()
-            nodes = torch.cat([nodes, found]).unique()
+            known, nodes = nodes, unique_keys(torch.cat([nodes, head]))
             if hop + 1 < self.hops:
-                known = torch.cat([frontier, *[edge[1] for edge in walked]]).unique()
-                frontier = found[~contains_sorted(known, found)]
+                frontier = nodes[~contains_sorted(known, nodes)]
         return nodes, torch.cat(walked, dim=1)
 
     def _assemble(self, lists, pairs, nodes, edges, y) -> Batch:
@@ -100,7 +98,7 @@ class PairSubgraphs:
         edges = torch.cat([edges, edges.flip(0)], dim=1)
         # Sorted by node; a double star has no edge twice, any other walk may.
         key = edges[1] * len(nodes) + edges[0]
-        key = key.sort().values if simple else key.unique()
+        key = sort_keys(key) if simple else unique_keys(key)
         head = torch.div(key, max(len(nodes), 1), rounding_mode="floor")
         edge_index = torch.stack([key - head * len(nodes), head])
         if simple:  # only 0, 1 and 2 can occur: a common neighbour hangs on both roots

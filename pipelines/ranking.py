@@ -1,22 +1,14 @@
-"""Stages that several pipelines share: ranking the test images, and pre-training on a source."""
-import logging
+"""Ranking the test images of a dataset, and showing the figures."""
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import torch
-from lightning_fabric import Fabric
 from torch import nn
 
-from mprd_pyg.data.views import training_view
 from mprd_pyg.evaluation import RankingResult, evaluate_ranking
 from mprd_pyg.evaluation.features import embed_images
-from mprd_pyg.training import Trainer
-from mprd_pyg.training.supervised import SupervisedPretraining
 from pipelines.dataset import Dataset, column
 
 MODES = ("standard", "cross")
-logger = logging.getLogger(__name__)
 
 
 def ranker(dataset: Dataset, network: nn.Module, device: Any, progress: bool = True,
@@ -46,17 +38,6 @@ def nested(figures: dict[str, float]) -> dict[str, dict[str, float]]:
             for mode in MODES if any(name.startswith(mode + "/") for name in figures)}
 
 
-def pretrain_source(fabric: Fabric, network: nn.Module, source: Dataset, folder: Path, options: dict[str, Any],
-                    seed: int, resume: bool, progress: bool) -> dict[str, float]:
-    """Train ``network`` with the labels of the source's training images; returns the last epoch's figures."""
-    frame = source.train
-    view = training_view(source.options.height, source.options.width)
-    method = SupervisedPretraining(fabric, network, source.store(frame), column(frame, "person_id"), view, seed=seed,
-                                   workers=source.options.workers, **options)
-    trainer = Trainer(fabric, folder, describe={"source": source.fingerprint}, progress=progress)
-    return trainer.fit(method, resume=resume and trainer.checkpoint.is_file())[-1]
-
-
 def table_of(before: dict[str, float], after: dict[str, float]) -> str:
     """The closing table: before and after, in percent."""
     lines = [f"{'':10s}{'':10s}{'mAP':>8s}{'rank-1':>8s}{'rank-5':>8s}{'rank-10':>8s}{'mINP':>8s}"]
@@ -66,8 +47,3 @@ def table_of(before: dict[str, float], after: dict[str, float]) -> str:
                 values = [100 * figures[f"{mode}/{key}"] for key in ("mAP", "rank1", "rank5", "rank10", "mINP")]
                 lines.append(f"{mode:10s}{name:10s}" + "".join(f"{value:8.1f}" for value in values))
     return "\n".join(lines)
-
-
-def seed_everything(seed: int) -> None:
-    """Seed torch's global generators; everything else draws from named streams of the seed."""
-    torch.manual_seed(seed)

@@ -1,0 +1,139 @@
+"""What every training pipeline does alike: open the data, keep the run folder, fit, evaluate, write the results."""
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from jsonargparse import Namespace
+from lightning_fabric import Fabric
+from torch import nn
+from torch_geometric.data import Data
+
+from mprd_pyg.data.synthetic import write_synthetic
+from mprd_pyg.data.views import training_view
+from mprd_pyg.graph import PairSubgraphs
+from mprd_pyg.graph.storage import save_pair_batch
+from mprd_pyg.training import Method, Trainer
+from mprd_pyg.training.supervised import SupervisedPretraining
+from pipelines import cli
+from pipelines.dataset import DataOptions, Dataset, column
+from pipelines.ranking import flat_metrics, nested, ranker, table_of
+from pipelines.run_folder import RunFolder
+
+PRETRAINING = {"fabric", "embedder", "store", "person_id", "view", "workers", "seed"}
+SYNTHETIC = {"root", "domain", "seed", "height", "width"}
+
+
+def add_training_options(parser: cli.Parser, evaluate_every: int = 5) -> None:
+    """The options that all training pipelines share."""
+    parser.add_class_arguments(DataOptions, "data", instantiate=False)
+    parser.add_argument("--evaluate_every", type=int, default=evaluate_every, help="epochs; 0: at the end only")
+    parser.add_argument("--checkpoint_every", type=int, default=0, help="steps between checkpoints in an epoch")
+    parser.add_argument("--pretrain", type=bool, default=False, help="train the network on a labelled source first")
+    parser.add_class_arguments(DataOptions, "source", instantiate=False)
+    parser.add_class_arguments(SupervisedPretraining, "pretraining", instantiate=False, skip=PRETRAINING)
+    parser.add_function_arguments(write_synthetic, "synthetic", skip=SYNTHETIC)
+
+
+class TrainingRun:
+    """One run of a training pipeline.
+
+    Args:
+        name: of the pipeline.
+        parser: that made ``cfg``.
+        cfg: resolved options.
+
+    Nothing but generated images is written before :meth:`fit`, when all that could be wrong is known.
+    """
+
+    def __init__(self, name: str, parser: cli.Parser, cfg: Namespace):
+        self.name, self.parser, self.cfg, self.started = name, parser, cfg, time.monotonic()
+        self.resume = cfg.resume is not None
+        self.folder = RunFolder(cfg.out, name, resume=self.resume)
+        cfg.out = str(self.folder.path)
+        self.target = self._open("data", "target")
+        self.source = self._open("source", "source") if cfg.pretrain else None
+        self.fabric = Fabric(accelerator=cfg.accelerator, devices=1, precision=cfg.precision)
+        torch.manual_seed(cfg.seed)  # for the networks' random starts; all else draws from named streams of the seed
+        reason = self.target.why_not_evaluable()
+        self.missing = [] if reason is None else [f"evaluation: {reason}"]
+        self.evaluable = reason is None
+
+    def _open(self, key: str, domain: str) -> Dataset:
+        """Scan a dataset; the synthetic card without a root is generated into the run folder first."""
+        options, root = DataOptions(**self.cfg[key]), self.cfg[key].root
+        if root is None and options.card == "synthetic":
+            root = write_synthetic(self.folder.path / "data" / domain, domain=domain, seed=self.cfg.seed,
+                                   height=options.height, width=options.width, **dict(self.cfg.synthetic))
+        try:
+            return Dataset(options, root)
+        except ValueError as error:
+            raise type(error)(str(error).replace("--data.", f"--{key}.")) from error
+
+    def fit(self, method: Method, network: nn.Module, class_path: str, table: pd.DataFrame) -> dict[str, Any]:
+        """Write the inputs, pre-train on the source, train, evaluate; returns the results that all methods have.
+
+        Args:
+            method: ready to run.
+            network: its embedder.
+            class_path: of the network, so that the checkpoint can be opened without this configuration.
+            table: training images in the memory's order.
+        """
+        cfg, target = self.cfg, self.target
+        saved = cfg.clone()
+        for key in ("config", "resume", "out"):  # what belongs to one call only
+            saved.pop(key, None)
+        self.folder.write_text("config.yaml", self.parser.dump(saved, skip_unset=False))
+        self.folder.write_table("images.parquet", table)
+        source = None if self.source is None else self._pretrain(network)
+        rank = ranker(target, network, self.fabric.device, cfg.progress) if self.evaluable else None
+        describe = {"network": {"class_path": class_path, "init_args": dict(cfg.network)},
+                    "size": [target.options.height, target.options.width], "data": target.fingerprint}
+        trainer = Trainer(self.fabric, self.folder.path, (lambda: flat_metrics(rank())) if rank else None,
+                          cfg.evaluate_every, cfg.checkpoint_every, describe, cfg.progress)
+        history = trainer.fit(method, resume=self.resume and self.folder.started)
+        last = history[-1]
+        if rank:
+            self.folder.write_rankings(*target.test, rank())
+            self.closing = (f"{target.card.name}: the same network before and after {len(history)} epochs\n"
+                            f"{table_of(trainer.before, last)}")
+        else:
+            self.closing = f"{target.card.name}: {len(history)} epochs; {self.missing[0]}"
+        return {"pipeline": self.name, "card": target.card.name, "seed": cfg.seed,
+                "metrics": nested(last), "before": nested(trainer.before),
+                "pairs": {name.split("/")[1]: value for name, value in last.items() if name.startswith("pairs/")},
+                "counts": target.counts(), "data": {
+                    "fingerprint": target.fingerprint, "deviations": target.card.deviations(target.frame),
+                    "skipped_images": target.frame.attrs.get("skipped_unreadable", [])},
+                "source": source, "epochs": len(history), "missing": self.missing}
+
+    def finish(self, results: dict[str, Any]) -> None:
+        """Write ``results.json`` and show the closing table."""
+        self.folder.write_results(results | {"seconds": round(time.monotonic() - self.started, 1)})
+        print(f"\n{self.closing}\nrun folder: {self.folder.path}")
+
+    def _pretrain(self, network: nn.Module) -> dict[str, Any]:
+        source, cfg = self.source, self.cfg
+        frame = source.train
+        method = SupervisedPretraining(
+            self.fabric, network, source.store(frame), column(frame, "person_id"),
+            training_view(source.options.height, source.options.width), seed=cfg.seed,
+            workers=source.options.workers, **dict(cfg.pretraining))
+        trainer = Trainer(self.fabric, Path(cfg.out) / "source", describe={"source": source.fingerprint},
+                          progress=cfg.progress)
+        history = trainer.fit(method, resume=self.resume and trainer.checkpoint.is_file())
+        return {"card": source.card.name, "fingerprint": source.fingerprint, "last_epoch": history[-1]}
+
+    def save_subgraphs(self, subgraphs: PairSubgraphs, graph: Data, pairs: Data, person: torch.Tensor) -> None:
+        """Save the subgraphs of a seeded sample of judged pairs, believed and disbelieved ones evenly."""
+        order = torch.randperm(len(pairs.believed), generator=torch.Generator().manual_seed(self.cfg.seed))
+        believed = pairs.believed.cpu()[order]
+        keep = torch.cat([order[believed][:100], order[~believed][:100]]).to(pairs.edge_index.device)
+        if not len(keep):
+            return
+        edges, person = pairs.edge_index[:, keep], person.to(pairs.edge_index.device)
+        (self.folder.path / "subgraphs").mkdir(exist_ok=True)
+        save_pair_batch(self.folder.path / "subgraphs" / "last_epoch.pt", subgraphs(graph, edges.flip(0).T),
+                        likelihood=pairs.likelihood[keep], similarity=pairs.edge_attr[keep],
+                        believed=pairs.believed[keep], y=person[edges[0]] == person[edges[1]])
