@@ -14,14 +14,14 @@ from mprd_pyg.evaluation import evaluate_pairs
 from mprd_pyg.evaluation.features import embed_images, to_device
 from mprd_pyg.graph import KNNGraph
 from mprd_pyg.memory import FeatureMemory
-from mprd_pyg.relations import KNearest, Relation
+from mprd_pyg.relations import KNearest, Relation, concat_pairs, pair_fields
 from mprd_pyg.training.checkpoint import load_weights
+from mprd_pyg.training.checks import check_finite
 from mprd_pyg.training.schedules import StepSchedule
 from mprd_pyg.training.trainer import Phase
-from paul.checks import check_finite
 from paul.first_features import training_mode_features
 from paul.ipfl import IPFL, FrozenProjection
-from paul.patch_pairs import fields, join_branches, join_steps
+from paul.patch_pairs import join_branches
 from paul.pedal import Pedal
 from paul.views import SideBySide
 
@@ -197,7 +197,7 @@ class PAUL:
         figures: dict[str, float] = {"lr": self.optimizer.param_groups[0]["lr"]}
         if not self.pedal_weight:
             return figures
-        pairs = join_steps(self.judged, self.num_rows)
+        pairs = concat_pairs(self.judged, self.num_rows)
         if self.record is not None:
             self.record(epoch, pairs)
         figures |= {"pairs/believed": int(pairs.believed.sum()), "pairs/judged": len(pairs.believed)}
@@ -212,7 +212,7 @@ class PAUL:
         """All state: network, memories, projection, optimiser, and the pairs judged so far in this epoch."""
         return {name: part.state_dict() for name, part in self._parts().items()} | {
             "optimizer": self.optimizer.state_dict(), "capped": self.knn.num_capped,
-            "judged": fields(join_steps(self.judged, self.num_rows))}
+            "judged": pair_fields(concat_pairs(self.judged, self.num_rows))}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take it back."""

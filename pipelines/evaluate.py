@@ -18,7 +18,7 @@ from pipelines.dataset import DataOptions, Dataset
 from pipelines.ranking import flat_metrics, nested, ranker, table_of
 from pipelines.run_folder import RunFolder
 
-NETWORKS = {"mprd_pyg.models.ImageEmbedder"}
+NETWORKS = {"mprd_pyg.models.ImageEmbedder", "paul.PatchNet"}
 
 
 def make_parser() -> cli.Parser:

@@ -67,7 +67,8 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     method = MPRD(this.fabric, network, this.target.store(table), camera, relation, parts.knn, view, perturbed_view,
                   gcn, parts.loss, person, meta_person, unlabelled, workers=options.workers, seed=cfg.seed,
                   record=lambda epoch, pairs: this.folder.write_pairs(epoch, pairs, person), **parts.method)
-    results = this.fit(method, network, "mprd_pyg.models.ImageEmbedder", table)
+    results = this.fit(method, network, {"class_path": "mprd_pyg.models.ImageEmbedder", "init_args": dict(cfg.network)},
+                       table)
     graph = method.connect(torch.arange(unlabelled, device=device))
     this.save_subgraphs(parts.subgraphs, graph, relation(graph), person)
     results["counts"] |= {"unlabelled": unlabelled, "meta": int(table["meta"].sum())}

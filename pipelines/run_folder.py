@@ -62,9 +62,12 @@ class RunFolder:
         person = person_id.cpu()
         true = pd.array((person[anchor] == person[neighbour]).numpy(), dtype="boolean")
         true[((person[anchor] < 0) | (person[neighbour] < 0)).numpy()] = pd.NA
-        self.write_table(f"pairs/epoch_{epoch:03d}.parquet", pd.DataFrame({
+        frame = pd.DataFrame({
             "anchor": anchor.numpy(), "neighbour": neighbour.numpy(), "similarity": pairs.edge_attr.cpu().numpy(),
-            "likelihood": pairs.likelihood.cpu().numpy(), "believed": pairs.believed.cpu().numpy(), "true": true}))
+            "likelihood": pairs.likelihood.cpu().numpy(), "believed": pairs.believed.cpu().numpy(), "true": true})
+        if "branch" in pairs:
+            frame["branch"] = pairs.branch.cpu().numpy()
+        self.write_table(f"pairs/epoch_{epoch:03d}.parquet", frame)
 
     def write_rankings(self, frame: pd.DataFrame, query: Any, gallery: Any, results: dict[str, RankingResult]) -> None:
         """The first images of each query's ranking, in both modes."""

@@ -71,13 +71,13 @@ class TrainingRun:
         except ValueError as error:
             raise type(error)(str(error).replace("--data.", f"--{key}.")) from error
 
-    def fit(self, method: Method, network: nn.Module, class_path: str, table: pd.DataFrame) -> dict[str, Any]:
+    def fit(self, method: Method, network: nn.Module, spec: dict[str, Any], table: pd.DataFrame) -> dict[str, Any]:
         """Write the inputs, pre-train on the source, train, evaluate; returns the results that all methods have.
 
         Args:
             method: ready to run.
             network: its embedder.
-            class_path: of the network, so that the checkpoint can be opened without this configuration.
+            spec: its ``class_path`` and ``init_args``, so that the checkpoint can be opened by itself.
             table: training images in the memory's order.
         """
         cfg, target = self.cfg, self.target
@@ -88,8 +88,8 @@ class TrainingRun:
         self.folder.write_table("images.parquet", table)
         source = None if self.source is None else self._pretrain(network)
         rank = ranker(target, network, self.fabric.device, cfg.progress) if self.evaluable else None
-        describe = {"network": {"class_path": class_path, "init_args": dict(cfg.network)},
-                    "size": [target.options.height, target.options.width], "data": target.fingerprint}
+        describe = {"network": spec, "size": [target.options.height, target.options.width],
+                    "data": target.fingerprint}
         trainer = Trainer(self.fabric, self.folder.path, (lambda: flat_metrics(rank())) if rank else None,
                           cfg.evaluate_every, cfg.checkpoint_every, describe, cfg.progress)
         history = trainer.fit(method, resume=self.resume and self.folder.started)

@@ -17,8 +17,9 @@ from mprd_pyg.memory import FeatureMemory
 from mprd_pyg.models import ImageEmbedder
 from mprd_pyg.mprd.binomial_deviance import BinomialDeviance
 from mprd_pyg.mprd.gcn_training import GCNTraining
-from mprd_pyg.relations import Relation, believed_graph
+from mprd_pyg.relations import Relation, believed_graph, concat_pairs, pair_fields
 from mprd_pyg.training.checkpoint import load_weights
+from mprd_pyg.training.checks import check_finite
 from mprd_pyg.training.schedules import LinearSchedule, StepSchedule
 from mprd_pyg.training.trainer import Phase
 
@@ -99,7 +100,7 @@ class MPRD:
         images, rows = batch
         rows = rows.to(self.fabric.device)
         x = self.embedder(to_device(images, self.fabric.device))                                    # embed
-        self._check_finite(x, rows)
+        check_finite(x, rows, self.store)
         bank = self.memory.bank[0, :self.num_rows]  # a view: what is written below is read by the loss
         if self.memory_update == "before":
             self.memory.update(rows, x.detach(), self.rate)                                         # remember
@@ -136,7 +137,7 @@ class MPRD:
             self.network.calibrate_neck(pooled)
         with torch.no_grad():
             x = self.network.neck(pooled) if self.network.test_feature == "bn" else pooled
-        self._check_finite(x.unsqueeze(1), every)
+        check_finite(x, every, self.store)
         self.memory.update(every.to(x.device), F.normalize(x, dim=1).unsqueeze(1), 1.0)
 
     def phases(self, epoch: int) -> Iterator[Phase]:
@@ -195,11 +196,10 @@ class MPRD:
 
     def state_dict(self) -> dict[str, Any]:
         """All state: networks, memory, P, optimisers, and the pairs judged so far in this epoch."""
-        partial = concat_pairs(self.judged, self.num_rows)
         state = {"embedder": self.network.state_dict(), "memory": self.memory.state_dict(),
                  "optimizer": self.optimizer.state_dict(), "capped": self.knn.num_capped,
                  "believed": {"ptr": self.believed.ptr, "neighbour": self.believed.neighbour},
-                 "judged": {key: partial[key] for key in PAIR_FIELDS}}
+                 "judged": pair_fields(concat_pairs(self.judged, self.num_rows))}
         return state | ({"gcn": self.gcn.state_dict()} if self.gcn is not None else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -224,24 +224,3 @@ class MPRD:
 
     def _reading(self) -> dict[str, Any]:
         return {"device": self.fabric.device, "batch_size": 2 * self.batch_size, "workers": self.workers}
-
-    def _check_finite(self, x: Tensor, rows: Tensor) -> None:
-        bad = ~torch.isfinite(x.detach()).flatten(1).all(1)
-        if bool(bad.any()):
-            first = int(rows[int(bad.nonzero()[0])])
-            name = self.store.paths[first] if hasattr(self.store, "paths") else f"row {first}"
-            raise FloatingPointError(f"the feature of {name} is NaN or infinite ({int(bad.sum())} of {len(bad)} images "
-                                     f"of the batch): lower the learning rate, or look at the image")
-
-
-PAIR_FIELDS = ("edge_index", "edge_attr", "likelihood", "believed")
-
-
-def concat_pairs(parts: list[Data], num_nodes: int) -> Data:
-    """Join the judged pairs of several steps."""
-    if not parts:
-        empty = torch.zeros(0)
-        return Data(edge_index=torch.zeros(2, 0, dtype=torch.long), edge_attr=empty, likelihood=empty,
-                    believed=empty.bool(), num_nodes=num_nodes)
-    joined = {key: torch.cat([part[key] for part in parts], dim=-1) for key in PAIR_FIELDS}
-    return Data(**joined, num_nodes=num_nodes)

@@ -5,6 +5,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+PAIR_FIELDS = ("edge_index", "edge_attr", "likelihood", "believed")
+
 
 class Relation(ABC):
     """Judges which pairs of nodes show the same person.
@@ -53,3 +55,18 @@ def believed_graph(pairs: Data) -> Data:
     keep = pairs.believed
     return Data(edge_index=pairs.edge_index[:, keep], edge_attr=pairs.edge_attr[keep],
                 likelihood=pairs.likelihood[keep], num_nodes=pairs.num_nodes)
+
+
+def pair_fields(pairs: Data) -> dict[str, Tensor]:
+    """The tensors of judged pairs, for a checkpoint: edges, similarity, likelihood, believed and, if any, branch."""
+    return {key: pairs[key] for key in (*PAIR_FIELDS, "branch") if key in pairs}
+
+
+def concat_pairs(parts: list[Data], num_nodes: int) -> Data:
+    """Join the judged pairs of several steps."""
+    if not parts:
+        none = torch.zeros(0)
+        parts = [Data(edge_index=torch.zeros(2, 0, dtype=torch.long), edge_attr=none, likelihood=none,
+                      believed=none.bool())]
+    joined = {key: torch.cat([part[key] for part in parts], dim=-1) for key in pair_fields(parts[-1])}
+    return Data(**joined, num_nodes=num_nodes)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def check_finite(x: Tensor, rows: Tensor, store: Sequence[Tensor]) -> None:
-    """Refuse NaN or infinite features (V * B, ...) of the images ``rows`` (B,), naming the first.
+    """Refuse NaN or infinite features (V * B, ...), V views of each, of the images ``rows`` (B,), naming the first.
 
     Raises:
         FloatingPointError: there are some.
