@@ -54,6 +54,7 @@ def make_parser(prog: str, description: str, config: str | None = None) -> Parse
 
 def parse(parser: Parser, argv: list[str]) -> Namespace:
     """Parse; ``--resume DIR`` reads the run's own configuration first, no ``--config`` the shipped default."""
+    argv = [find_config(parser, part, argv[i - 1] if i else "") for i, part in enumerate(argv)]
     names = [part.split("=")[0] for part in argv]
     if "--resume" in names:
         folder = Path(argument(argv, "--resume"))
@@ -63,8 +64,6 @@ def parse(parser: Parser, argv: list[str]) -> Namespace:
         argv = ["--config", str(config), *argv, "--out", str(folder)]
     elif "--config" not in names and parser.shipped:
         argv = ["--config", str(shipped_config(parser.shipped)), *argv]
-    else:
-        argv = [find_config(parser, part, argv[i - 1] if i else "") for i, part in enumerate(argv)]
     return parser.parse_args(argv)
 
 

@@ -2,7 +2,6 @@
 
 python -m pipelines.evaluate --checkpoint runs/NAME/checkpoints/last.pt --data.card market1501 --data.root DIR
 """
-import importlib
 import sys
 import time
 from pathlib import Path
@@ -15,10 +14,9 @@ from mprd_pyg.training import load_checkpoint
 from mprd_pyg.training.checkpoint import load_weights
 from pipelines import cli
 from pipelines.dataset import DataOptions, Dataset
+from pipelines.networks import network_of
 from pipelines.ranking import flat_metrics, nested, ranker, table_of
 from pipelines.run_folder import RunFolder
-
-NETWORKS = {"mprd_pyg.models.ImageEmbedder", "paul.PatchNet"}
 
 
 def make_parser() -> cli.Parser:
@@ -37,11 +35,7 @@ def load_network(path: str | Path) -> tuple[nn.Module, list[int]]:
     describe = state.get("describe", {})
     if "network" not in describe or "embedder" not in state.get("method", {}):
         raise ValueError(f"{path} does not say which network it holds: it is no checkpoint of a training pipeline")
-    name = describe["network"]["class_path"]
-    if name not in NETWORKS:  # never import what a file names
-        raise ValueError(f"{path} holds a network {name!r}; known ones: {', '.join(sorted(NETWORKS))}")
-    module, _, cls = name.rpartition(".")
-    network = getattr(importlib.import_module(module), cls)(**describe["network"]["init_args"] | {"weights": None})
+    network = network_of(describe["network"], str(path))
     load_weights(network, state["method"]["embedder"], str(path))
     return network, describe["size"]
 

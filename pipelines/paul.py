@@ -9,26 +9,23 @@ import torch
 from jsonargparse import Namespace
 
 from mprd_pyg.graph import KNNGraph
-from mprd_pyg.models import ImageEmbedder
 from mprd_pyg.relations import Relation
-from paul import IPFL, PAUL, PatchNet, Pedal
+from paul import IPFL, PAUL, Pedal
 from paul.views import surrogate_view
 from pipelines import cli
 from pipelines.dataset import choose_meta, column
+from pipelines.networks import add_network, build_network
 from pipelines.training_run import TrainingRun, add_training_options
 
 METHOD = {"fabric", "embedder", "store", "camera_id", "surrogate", "relation", "knn", "pedal", "ipfl", "view",
           "person_id", "meta_person", "projection", "record", "workers", "seed"}
-CLASS_PATHS = {PatchNet: "paul.PatchNet", ImageEmbedder: "mprd_pyg.models.ImageEmbedder"}
 
 
 def make_parser() -> cli.Parser:
     """Flags and YAML keys: the typed parameters of the parts."""
     parser = cli.make_parser("python -m pipelines.paul", __doc__.splitlines()[0], "paul/synthetic.yaml")
     add_training_options(parser)
-    parser.add_subclass_arguments((PatchNet, ImageEmbedder), "network", required=False, instantiate=False,
-                                  help="paul.PatchNet, or mprd_pyg.models.ImageEmbedder for one whole-image branch")
-    parser.set_defaults({"network": {"class_path": "paul.PatchNet"}})
+    add_network(parser)
     parser.add_class_arguments(KNNGraph, "knn", skip={"center_by"})
     parser.set_defaults({"knn.k": 10, "knn.metric": "l2"})
     parser.add_subclass_arguments(Relation, "relation", required=False,
@@ -49,16 +46,14 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     wants_meta = parts.relation is not None and parts.relation.needs_meta
     table = choose_meta(this.target.train, cfg.meta_identities if wants_meta else 0, cfg.seed)
     person = column(table, "person_id")
-    cls = ImageEmbedder if cfg.network.class_path.endswith("ImageEmbedder") else PatchNet
-    init_args = dict(cfg.network.get("init_args") or {})
-    network, options = cls(**init_args), this.target.options
+    (network, spec), options = build_network(cfg), this.target.options
     method = PAUL(this.fabric, network, this.target.store(table), column(table, "camera_id"),
                   surrogate_view(options.height, options.width, **cfg.surrogate), parts.relation, parts.knn,
                   parts.pedal, parts.ipfl, person_id=person,
                   meta_person=torch.where(column(table, "meta").bool(), person, -1), workers=options.workers,
                   seed=cfg.seed, record=lambda epoch, pairs: this.folder.write_pairs(epoch, pairs, person),
                   **parts.method)
-    results = this.fit(method, network, {"class_path": CLASS_PATHS[cls], "init_args": init_args}, table)
+    results = this.fit(method, network, spec, table)
     this.finish(results | {"relation": repr(method.relation)})
 
 

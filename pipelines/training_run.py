@@ -14,7 +14,8 @@ from mprd_pyg.data.synthetic import write_synthetic
 from mprd_pyg.data.views import training_view
 from mprd_pyg.graph import PairSubgraphs
 from mprd_pyg.graph.storage import save_pair_batch
-from mprd_pyg.training import Method, Trainer
+from mprd_pyg.training import Method, Trainer, load_checkpoint
+from mprd_pyg.training.checkpoint import load_weights
 from mprd_pyg.training.supervised import SupervisedPretraining
 from pipelines import cli
 from pipelines.dataset import DataOptions, Dataset, column
@@ -25,15 +26,18 @@ PRETRAINING = {"fabric", "embedder", "store", "person_id", "view", "workers", "s
 SYNTHETIC = {"root", "domain", "seed", "height", "width"}
 
 
-def add_training_options(parser: cli.Parser, evaluate_every: int = 5) -> None:
-    """The options that all training pipelines share."""
+def add_training_options(parser: cli.Parser, source: bool = True) -> None:
+    """The options that all training pipelines share; with ``source``, those of pre-training on one."""
     parser.add_class_arguments(DataOptions, "data", instantiate=False)
-    parser.add_argument("--evaluate_every", type=int, default=evaluate_every, help="epochs; 0: at the end only")
+    parser.add_argument("--evaluate_every", type=int, default=5, help="epochs; 0: at the end only")
     parser.add_argument("--checkpoint_every", type=int, default=0, help="steps between checkpoints in an epoch")
-    parser.add_argument("--pretrain", type=bool, default=False, help="train the network on a labelled source first")
-    parser.add_class_arguments(DataOptions, "source", instantiate=False)
-    parser.add_class_arguments(SupervisedPretraining, "pretraining", instantiate=False, skip=PRETRAINING)
     parser.add_function_arguments(write_synthetic, "synthetic", skip=SYNTHETIC)
+    if source:
+        parser.add_argument("--initial", type=str | None, default=None,
+                            help="checkpoint of another run, such as of pipelines.pretrain, to start the network from")
+        parser.add_argument("--pretrain", type=bool, default=False, help="train the network on a labelled source first")
+        parser.add_class_arguments(DataOptions, "source", instantiate=False)
+        parser.add_class_arguments(SupervisedPretraining, "pretraining", instantiate=False, skip=PRETRAINING)
 
 
 class TrainingRun:
@@ -43,17 +47,18 @@ class TrainingRun:
         name: of the pipeline.
         parser: that made ``cfg``.
         cfg: resolved options.
+        domain: of the generated pedestrians, where they stand in for the data.
 
     Nothing but generated images is written before :meth:`fit`, when all that could be wrong is known.
     """
 
-    def __init__(self, name: str, parser: cli.Parser, cfg: Namespace):
+    def __init__(self, name: str, parser: cli.Parser, cfg: Namespace, domain: str = "target"):
         self.name, self.parser, self.cfg, self.started = name, parser, cfg, time.monotonic()
         self.resume = cfg.resume is not None
         self.folder = RunFolder(cfg.out, name, resume=self.resume)
         cfg.out = str(self.folder.path)
-        self.target = self._open("data", "target")
-        self.source = self._open("source", "source") if cfg.pretrain else None
+        self.target = self._open("data", domain)
+        self.source = self._open("source", "source") if cfg.get("pretrain") else None
         self.fabric = Fabric(accelerator=cfg.accelerator, devices=1, precision=cfg.precision)
         torch.manual_seed(cfg.seed)  # for the networks' random starts; all else draws from named streams of the seed
         reason = self.target.why_not_evaluable()
@@ -81,6 +86,8 @@ class TrainingRun:
             table: training images in the memory's order.
         """
         cfg, target = self.cfg, self.target
+        if cfg.get("initial"):
+            load_weights(network, load_checkpoint(cfg.initial)["method"]["embedder"], cfg.initial)
         saved = cfg.clone()
         for key in ("config", "resume", "out"):  # what belongs to one call only
             saved.pop(key, None)

@@ -1,10 +1,10 @@
 """Every shipped configuration loads, prints its resolved form, and fails well when the data are not there."""
 import pytest
 
-from pipelines import cli, mprd
+from pipelines import cli, mprd, paul, pretrain
 
 CONFIGS = sorted(str(path.relative_to(cli.shipped_config(""))) for path in cli.shipped_config("").rglob("*.yaml"))
-PIPELINES = {"mprd": mprd}
+PIPELINES = {"mprd": mprd, "paul": paul, "pretrain": pretrain}
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -14,7 +14,7 @@ def test_shipped_configurations(config, tmp_path, capsys):
         cli.parse(pipeline.make_parser(), ["--config", config, "--print_config"])
     assert exit.value.code == 0
     resolved = capsys.readouterr().out
-    assert "memory_update" in resolved and "hard_fraction" in resolved
+    assert "weight_decay" in resolved and "checkpoint_every" in resolved
     again = tmp_path / "again.yaml"
     again.write_text(resolved)
     one, two = (cli.parse(pipeline.make_parser(), ["--config", path]) for path in (config, str(again)))
