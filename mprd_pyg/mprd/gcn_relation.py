@@ -23,7 +23,7 @@ class GCNRelation(Relation):
     """
 
     def __init__(self, classifier: PairClassifier, subgraphs: PairSubgraphs, mu: float = 0.5,
-                 believe: str = "likelihood", chunk: int = 4096):
+                 believe: str = "likelihood", chunk: int = 1024):
         if believe not in ("likelihood", "similarity"):
             raise ValueError(f"believe must be 'likelihood' or 'similarity', got {believe!r}")
         if not 0 <= mu < 1:
