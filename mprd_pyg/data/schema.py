@@ -50,7 +50,7 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         return None if value is None else coerce(value, arguments[0], where)
     if origin is tuple:
-        items = value if isinstance(value, (list, tuple)) else [value]
+        items = value if isinstance(value, list | tuple) else [value]
         return tuple(coerce(item, arguments[0], where) for item in items)
     if origin is dict:
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
