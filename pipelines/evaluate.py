@@ -58,7 +58,7 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
                           "data": {"fingerprint": dataset.fingerprint,
                                    "deviations": dataset.card.deviations(dataset.frame)},
                           "seconds": round(time.monotonic() - started, 1)})
-    print(f"{dataset.card.name}\n{table_of({}, figures)}\nrun folder: {folder.path}")
+    print(f"{dataset.card.name}\n{table_of({'': figures})}\nrun folder: {folder.path}")
 
 
 if __name__ == "__main__":

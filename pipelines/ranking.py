@@ -38,11 +38,11 @@ def nested(figures: dict[str, float]) -> dict[str, dict[str, float]]:
             for mode in MODES if any(name.startswith(mode + "/") for name in figures)}
 
 
-def table_of(before: dict[str, float], after: dict[str, float]) -> str:
-    """The closing table: before and after, in percent."""
+def table_of(rows: dict[str, dict[str, float]]) -> str:
+    """The closing table, in percent: a line per camera mode and row name."""
     lines = [f"{'':10s}{'':10s}{'mAP':>8s}{'rank-1':>8s}{'rank-5':>8s}{'rank-10':>8s}{'mINP':>8s}"]
     for mode in MODES:
-        for name, figures in (("before", before), ("after", after)):
+        for name, figures in rows.items():
             if f"{mode}/mAP" in figures:
                 values = [100 * figures[f"{mode}/{key}"] for key in ("mAP", "rank1", "rank5", "rank10", "mINP")]
                 lines.append(f"{mode:10s}{name:10s}" + "".join(f"{value:8.1f}" for value in values))

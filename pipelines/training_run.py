@@ -104,7 +104,7 @@ class TrainingRun:
         if rank:
             self.folder.write_rankings(*target.test, rank())
             self.closing = (f"{target.card.name}: the same network before and after {len(history)} epochs\n"
-                            f"{table_of(trainer.before, last)}")
+                            f"{table_of({'before': trainer.before, 'after': last})}")
         else:
             self.closing = f"{target.card.name}: {len(history)} epochs; {self.missing[0]}"
         return {"pipeline": self.name, "card": target.card.name, "seed": cfg.seed,
