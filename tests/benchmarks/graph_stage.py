@@ -40,7 +40,7 @@ def slow_pair(edge_index, num_nodes, i, j):
         shortest_path(adjacency[keep][:, keep], directed=False, unweighted=True)
 
 
-def main(n=13_000, dim=256):
+def main(n=4_000, dim=256):
     print(f"N = {n:,}, d = {dim}, {torch.get_num_threads()} threads")
     x = F.normalize(torch.randn(n // 13, dim).repeat_interleave(13, 0)[:n] + 1.2 * torch.randn(n // 13 * 13, dim)[:n])
     n = len(x)
