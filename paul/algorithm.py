@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 
 from mprd_pyg.data.views import SeededViews, load, plain_view, shuffled_batches, stream, stream_seed
 from mprd_pyg.evaluation import evaluate_pairs
-from mprd_pyg.evaluation.features import embed_images, to_device
+from mprd_pyg.evaluation.features import to_device
 from mprd_pyg.graph import KNNGraph
 from mprd_pyg.memory import FeatureMemory
 from mprd_pyg.relations import KNearest, Relation, concat_pairs, pair_fields
@@ -19,7 +19,7 @@ from mprd_pyg.training.checkpoint import load_weights
 from mprd_pyg.training.checks import check_finite
 from mprd_pyg.training.schedules import StepSchedule
 from mprd_pyg.training.trainer import Phase
-from paul.first_features import training_mode_features
+from paul.first_features import feature_maker
 from paul.ipfl import IPFL, FrozenProjection
 from paul.patch_pairs import join_branches
 from paul.pedal import Pedal
@@ -167,9 +167,9 @@ class PAUL:
 
     def prepare(self) -> None:
         """Fill the memory (Eq. 1, t = 0)."""
-        make = embed_images if self.first_features == "eval" else training_mode_features
-        x = make(self.embedder, self.store, device=self.fabric.device, workers=self.workers,
-                 batch_size=2 * self.batch_size, seed=self.seed, progress="first features")
+        x = feature_maker(self.first_features)(
+            self.embedder, self.store, device=self.fabric.device, workers=self.workers,
+            batch_size=2 * self.batch_size, seed=self.seed, progress="first features")
         rows = torch.arange(self.num_rows, device=x.device)
         check_finite(x, rows, self.store)
         self.memory.update(rows, x, 1.0)

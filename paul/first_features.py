@@ -1,11 +1,16 @@
 """Features before the first epoch, as training will see them."""
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from mprd_pyg.data.views import stream
-from mprd_pyg.evaluation.features import map_images
+from mprd_pyg.evaluation.features import embed_images, map_images
+
+
+def feature_maker(mode: str) -> Callable[..., Tensor]:
+    """:func:`embed_images` for the mode ``"eval"``, :func:`training_mode_features` for ``"train"``."""
+    return embed_images if mode == "eval" else training_mode_features
 
 
 def training_mode_features(embedder: nn.Module, store: Sequence[Tensor], batch_size: int = 80, seed: int = 0,
@@ -19,7 +24,7 @@ def training_mode_features(embedder: nn.Module, store: Sequence[Tensor], batch_s
         embedder: (B, 3, H, W) -> (B, M, d).
         store: N images, i -> uint8 (3, H, W).
         batch_size: images per batch.
-        seed: of their order.
+        seed: of their order, and of a random view.
         options: of :func:`mprd_pyg.evaluation.features.map_images`.
 
     Returns:
@@ -33,7 +38,7 @@ def training_mode_features(embedder: nn.Module, store: Sequence[Tensor], batch_s
     training = embedder.training
     embedder.train()
     try:
-        x = map_images(embedder, store, padded, batch_size=size, **options)
+        x = map_images(embedder, store, padded, batch_size=size, seed=seed, **options)
     finally:
         with torch.no_grad():
             for name, buffer in embedder.named_buffers():
