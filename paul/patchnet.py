@@ -21,6 +21,8 @@ class PatchNet(nn.Module):
         dim: d, the feature size of a branch.
         scheme: how patches are generated (Table 4): ``"pgn"`` learned, ``"stripes"`` or ``"random"``.
         localization_width: channels of the PGN's convolution; the released code has 4096.
+        localization_lr: learning rate of the PGN relative to that of the other new layers. The paper is silent;
+            at 1 the patches leave the map within ten steps of pre-training and nothing is learned (measured).
         normalize_branches: L2-normalise each patch feature, as the released code does on the target (the
             paper is silent, but the scale s of Eq. 2 is meant for unit features).
 
@@ -32,7 +34,7 @@ class PatchNet(nn.Module):
 
     def __init__(self, arch: str = "resnet50", last_stage: int = 4, last_stride: int = 1,
                  weights: str | None = "imagenet", patches: int = 6, dim: int = 256, scheme: str = "pgn",
-                 localization_width: int = 512, normalize_branches: bool = True):
+                 localization_width: int = 512, localization_lr: float = 0.01, normalize_branches: bool = True):
         super().__init__()
         if scheme not in SCHEMES:
             raise ValueError(f"scheme must be one of {SCHEMES}, got {scheme!r}")
@@ -42,7 +44,7 @@ class PatchNet(nn.Module):
         self.trunk = build_trunk(arch, last_stage, last_stride, weights)
         channels = self.trunk.channels
         self.branches, self.dim, self.scheme = patches, dim, scheme
-        self.normalize_branches = normalize_branches
+        self.normalize_branches, self.localization_lr = normalize_branches, localization_lr
         if scheme == "pgn":
             self.generator: nn.Module = PatchGenerator(channels, patches, localization_width)
         else:
@@ -75,6 +77,8 @@ class PatchNet(nn.Module):
         return self
 
     def parameter_groups(self, trunk_lr: float, new_lr: float) -> list[dict]:
-        """Optimiser groups: pre-trained layers and new ones, without what is frozen."""
-        new = [p for name, p in self.named_parameters() if not name.startswith("trunk.") and p.requires_grad]
-        return [{"params": list(self.trunk.parameters()), "lr": trunk_lr}, {"params": new, "lr": new_lr}]
+        """Optimiser groups: pre-trained layers, new ones, and the PGN unless it is frozen."""
+        new = [p for name, p in self.named_parameters() if not name.startswith(("trunk.", "generator."))]
+        groups = [{"params": list(self.trunk.parameters()), "lr": trunk_lr}, {"params": new, "lr": new_lr}]
+        learned = [p for p in self.generator.parameters() if p.requires_grad]
+        return groups + ([{"params": learned, "lr": new_lr * self.localization_lr}] if learned else [])

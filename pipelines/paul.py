@@ -15,6 +15,7 @@ from paul.views import surrogate_view
 from pipelines import cli
 from pipelines.dataset import choose_meta, column
 from pipelines.networks import add_network, build_network
+from pipelines.ranking import nested, table_of
 from pipelines.training_run import TrainingRun, add_training_options
 
 METHOD = {"fabric", "embedder", "store", "camera_id", "surrogate", "relation", "knn", "pedal", "ipfl", "view",
@@ -36,6 +37,8 @@ def make_parser() -> cli.Parser:
     parser.add_function_arguments(surrogate_view, "surrogate", skip={"height", "width"})
     parser.add_argument("--meta_identities", type=int, default=5,
                         help="labelled identities, for a relation that reads them")
+    parser.add_argument("--ablation", type=bool, default=False,
+                        help="also train with L_c and with L_v alone from the same start: the rows of Table 3")
     return parser
 
 
@@ -46,14 +49,30 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     wants_meta = parts.relation is not None and parts.relation.needs_meta
     table = choose_meta(this.target.train, cfg.meta_identities if wants_meta else 0, cfg.seed)
     person = column(table, "person_id")
-    (network, spec), options = build_network(cfg), this.target.options
-    method = PAUL(this.fabric, network, this.target.store(table), column(table, "camera_id"),
-                  surrogate_view(options.height, options.width, **cfg.surrogate), parts.relation, parts.knn,
-                  parts.pedal, parts.ipfl, person_id=person,
-                  meta_person=torch.where(column(table, "meta").bool(), person, -1), workers=options.workers,
-                  seed=cfg.seed, record=lambda epoch, pairs: this.folder.write_pairs(epoch, pairs, person),
-                  **parts.method)
+    options, store, camera = this.target.options, this.target.store(table), column(table, "camera_id")
+    surrogate = surrogate_view(options.height, options.width, **cfg.surrogate)
+    meta_person = torch.where(column(table, "meta").bool(), person, -1)
+
+    def method_of(network, record=None, **changed) -> PAUL:
+        return PAUL(this.fabric, network, store, camera, surrogate, parts.relation, parts.knn, parts.pedal, parts.ipfl,
+                    person_id=person, meta_person=meta_person, workers=options.workers, seed=cfg.seed, record=record,
+                    **dict(parts.method) | changed)
+
+    network, spec = build_network(cfg)
+    method = method_of(network, lambda epoch, pairs: this.folder.write_pairs(epoch, pairs, person))
+    if cfg.ablation and not (method.pedal_weight and method.ipfl_weight):
+        raise ValueError("an ablation leaves out L_c or L_v: method.pedal_weight and method.ipfl_weight must both be set")
     results = this.fit(method, network, spec, table)
+    if cfg.ablation:
+        name = type(network).__name__
+        rows = {f"{name} direct": this.before}
+        for row, changed in (("L_c", {"ipfl_weight": 0.0}), ("L_v", {"pedal_weight": 0.0})):
+            variant = build_network(cfg)[0]
+            rows[f"{name} + {row}"] = this.fit_row(row, method_of(variant, **changed), variant, spec)
+        rows["PAUL"] = this.last
+        results["rows"] = {row: nested(figures) for row, figures in rows.items()}
+        if this.evaluable:
+            this.closing = f"{this.target.card.name}: the rows of Table 3, from one start\n{table_of(rows)}"
     this.finish(results | {"relation": repr(method.relation)})
 
 

@@ -40,10 +40,11 @@ def nested(figures: dict[str, float]) -> dict[str, dict[str, float]]:
 
 def table_of(rows: dict[str, dict[str, float]]) -> str:
     """The closing table, in percent: a line per camera mode and row name."""
-    lines = [f"{'':10s}{'':10s}{'mAP':>8s}{'rank-1':>8s}{'rank-5':>8s}{'rank-10':>8s}{'mINP':>8s}"]
+    wide = max(10, *(len(name) + 2 for name in rows))
+    lines = [f"{'':10s}{'':{wide}s}{'mAP':>8s}{'rank-1':>8s}{'rank-5':>8s}{'rank-10':>8s}{'mINP':>8s}"]
     for mode in MODES:
         for name, figures in rows.items():
             if f"{mode}/mAP" in figures:
                 values = [100 * figures[f"{mode}/{key}"] for key in ("mAP", "rank1", "rank5", "rank10", "mINP")]
-                lines.append(f"{mode:10s}{name:10s}" + "".join(f"{value:8.1f}" for value in values))
+                lines.append(f"{mode:10s}{name:{wide}s}" + "".join(f"{value:8.1f}" for value in values))
     return "\n".join(lines)

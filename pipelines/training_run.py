@@ -94,13 +94,12 @@ class TrainingRun:
         self.folder.write_text("config.yaml", self.parser.dump(saved, skip_unset=False))
         self.folder.write_table("images.parquet", table)
         source = None if self.source is None else self._pretrain(network)
+        self.start = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
         rank = ranker(target, network, self.fabric.device, cfg.progress) if self.evaluable else None
-        describe = {"network": spec, "size": [target.options.height, target.options.width],
-                    "data": target.fingerprint}
-        trainer = Trainer(self.fabric, self.folder.path, (lambda: flat_metrics(rank())) if rank else None,
-                          cfg.evaluate_every, cfg.checkpoint_every, describe, cfg.progress)
+        trainer = self._trainer(self.folder.path, spec, rank, cfg.evaluate_every)
         history = trainer.fit(method, resume=self.resume and self.folder.started)
-        last = history[-1]
+        self.before, self.last = trainer.before, history[-1]
+        last = self.last
         if rank:
             self.folder.write_rankings(*target.test, rank())
             self.closing = (f"{target.card.name}: the same network before and after {len(history)} epochs\n"
@@ -114,6 +113,26 @@ class TrainingRun:
                     "fingerprint": target.fingerprint, "deviations": target.card.deviations(target.frame),
                     "skipped_images": target.frame.attrs.get("skipped_unreadable", [])},
                 "source": source, "epochs": len(history), "missing": self.missing}
+
+    def fit_row(self, name: str, method: Method, network: nn.Module, spec: dict[str, Any]) -> dict[str, float]:
+        """Train a variant of the method from the same start, below ``rows/``; returns its last epoch's figures.
+
+        Args:
+            name: of the row, and of its folder.
+            method: ready to run on ``network``.
+            network: takes the weights that the main network had before :meth:`fit` trained it.
+            spec: as in :meth:`fit`.
+        """
+        network.load_state_dict(self.start)
+        rank = ranker(self.target, network, self.fabric.device, self.cfg.progress) if self.evaluable else None
+        trainer = self._trainer(self.folder.path / "rows" / name, spec, rank, 0)
+        return trainer.fit(method, resume=self.resume and trainer.checkpoint.is_file())[-1]
+
+    def _trainer(self, folder: Path, spec: dict[str, Any], rank, evaluate_every: int) -> Trainer:
+        options = self.target.options
+        describe = {"network": spec, "size": [options.height, options.width], "data": self.target.fingerprint}
+        return Trainer(self.fabric, folder, (lambda: flat_metrics(rank())) if rank else None, evaluate_every,
+                       self.cfg.checkpoint_every, describe, self.cfg.progress)
 
     def finish(self, results: dict[str, Any]) -> None:
         """Write ``results.json`` and show the closing table."""
