@@ -22,7 +22,7 @@ class PatchNet(nn.Module):
         scheme: how patches are generated (Table 4): ``"pgn"`` learned, ``"stripes"`` or ``"random"``.
         localization_width: channels of the PGN's convolution; the released code has 4096.
         localization_lr: learning rate of the PGN relative to that of the other new layers. The paper is silent;
-            at 1 the patches leave the map within ten steps of pre-training and nothing is learned (measured).
+            at 1 the patches left the map within ten steps of pre-training, and nothing was learned.
         normalize_branches: L2-normalise each patch feature, as the released code does on the target (the
             paper is silent, but the scale s of Eq. 2 is meant for unit features).
 
@@ -34,7 +34,7 @@ class PatchNet(nn.Module):
 
     def __init__(self, arch: str = "resnet50", last_stage: int = 4, last_stride: int = 1,
                  weights: str | None = "imagenet", patches: int = 6, dim: int = 256, scheme: str = "pgn",
-                 localization_width: int = 512, localization_lr: float = 0.01, normalize_branches: bool = True):
+                 localization_width: int = 512, localization_lr: float = 0.001, normalize_branches: bool = True):
         super().__init__()
         if scheme not in SCHEMES:
             raise ValueError(f"scheme must be one of {SCHEMES}, got {scheme!r}")

@@ -11,7 +11,8 @@ from paul import PAUL
 from pipelines import cli, evaluate, paul, pretrain
 
 SMALL = ["--data.height", "48", "--data.width", "24", "--method.epochs", "2", "--method.batch_size", "8",
-         "--knn.k", "3", "--progress", "false", "--accelerator", "cpu", "--pretrain", "false"]
+         "--knn.k", "3", "--progress", "false", "--accelerator", "cpu", "--pretrain", "false",
+         "--ablation", "false"]
 PATCHES = ["--network", "paul.PatchNet", "--network.patches", "3", "--network.dim", "8",
            "--network.localization_width", "8"]
 TRUNK = ["--network.arch", "resnet18", "--network.last_stage", "2", "--network.weights", "null"]
@@ -81,3 +82,31 @@ def test_pretrain_then_start_from_its_checkpoint(root, tmp_path, capsys):
     other = [*PATCHES[:2], "--network.patches", "4", *PATCHES[4:]]
     assert train(root, tmp_path / "no", "--initial", checkpoint, network=other) == 2
     assert "of another model" in capsys.readouterr().err and not (tmp_path / "no").exists()
+
+
+def test_ablation_is_the_runs_with_one_loss_each(root, tmp_path, monkeypatch, capsys):
+    """The rows of one call are those of separate runs, and a stop between them is resumed."""
+    alone = {}
+    for name, loss in (("L_c", "ipfl"), ("L_v", "pedal")):
+        assert train(root, tmp_path / name, f"--method.{loss}_weight", "0") == 0
+        alone[name] = json.loads((tmp_path / name / "results.json").read_text())
+    out = tmp_path / "rows"
+    step, taken = PAUL.training_step, [0]
+
+    def counted(self, batch):
+        taken[0] += 1
+        if taken[0] == 9:  # 3 steps in each of 2 epochs, then in the first row
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PAUL, "training_step", counted)
+        assert train(root, out, "--ablation", "true") == 130
+    assert run("--resume", out) == 0
+    results = json.loads((out / "results.json").read_text())
+    assert list(results["rows"]) == ["PatchNet direct", "PatchNet + L_c", "PatchNet + L_v", "PAUL"]
+    assert results["rows"]["PatchNet direct"] == results["before"]
+    assert results["rows"]["PAUL"] == results["metrics"]
+    for name, figures in alone.items():
+        assert results["rows"][f"PatchNet + {name}"] == figures["metrics"]
+    assert "PatchNet + L_c" in capsys.readouterr().out
