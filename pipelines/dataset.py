@@ -1,13 +1,14 @@
 """From a card and a folder to image tables that are known to be readable."""
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from mprd_pyg.data import DataCard, ImageStore, check_images, fingerprint
+from mprd_pyg.data import DataCard, ImageStore, check_images, fingerprint, single_shot_draws
 from mprd_pyg.data.views import stream
 
 
@@ -22,6 +23,7 @@ class DataOptions:
         width: W that images are resized to.
         pattern: overrides the card's pattern of file names (named groups person and camera).
         swap: exchange the training and test identities of a card split by identity, for tuning.
+        split: number of the split, 0, 1, ..., of a card with repeated splits; None is the card's own, the first.
         skip_unreadable: leave out images that cannot be read, instead of stopping.
         workers: processes that read and augment images; 0 reads in the main process.
     """
@@ -32,6 +34,7 @@ class DataOptions:
     width: int = 128
     pattern: str | None = None
     swap: bool = False
+    split: int | None = None
     skip_unreadable: bool = False
     workers: int = 0
 
@@ -52,6 +55,8 @@ class Dataset:
             card = card.replace(pattern=options.pattern)
         if options.swap:
             card = card.replace(swap=True)
+        if options.split is not None:
+            card = card.replace(split=options.split)
         if root is None:
             raise ValueError(f"where are the images of {card.name!r}? Give the folder: --data.root DIR "
                              f"({card.obtaining or 'see data_cards/README.md'})")
@@ -77,6 +82,34 @@ class Dataset:
         test = frame.reset_index(drop=True)
         test.attrs = dict(self.frame.attrs)
         return test, self.query - shift, self.gallery - shift
+
+    @property
+    def draws(self) -> np.ndarray | None:
+        """(D, S) places among the gallery images, the galleries of a single-shot protocol; None if it is another."""
+        if not self.card.evaluation.single_shot:
+            return None
+        gallery, protocol = self.frame.iloc[self.gallery], self.card.evaluation
+        return single_shot_draws(gallery["path"].tolist(), gallery["person_id"].to_numpy(),
+                                 gallery["camera_id"].to_numpy(), protocol.draws, protocol.draw_seed)
+
+    def protocol(self) -> dict[str, Any] | None:
+        """The random choices behind the figures, with paths relative to the root; None where nothing was drawn."""
+        draws = self.draws if len(self.gallery) else None
+        if self.card.repeats is None and draws is None:
+            return None
+        path = self.frame["path"].to_numpy()
+        record = {"card": self.card.name, "split": self.card.split,
+                  "train": path[self.frame["split"] == "train"].tolist(), "query": path[self.query].tolist()}
+        if self.card.repeats is not None:
+            record["splits"] = asdict(self.card.repeats)
+        if draws is not None:
+            record["draw_seed"] = self.card.evaluation.draw_seed
+            record["galleries"] = path[self.gallery][draws].tolist()
+        return record
+
+    def describe_split(self) -> dict[str, Any]:
+        """``{"repeated_split": [card, number]}`` for a card with repeated splits, else nothing."""
+        return {"repeated_split": [self.card.name, self.card.split]} if self.card.repeats else {}
 
     def store(self, frame: pd.DataFrame) -> ImageStore:
         """Decoded images of a table."""

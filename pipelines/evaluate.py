@@ -4,12 +4,14 @@ python -m pipelines.evaluate --checkpoint runs/NAME/checkpoints/last.pt --data.c
 """
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from jsonargparse import Namespace
 from lightning_fabric import Fabric
 from torch import nn
 
+from mprd_pyg.evaluation import mean_and_spread
 from mprd_pyg.training import load_checkpoint
 from mprd_pyg.training.checkpoint import load_weights
 from pipelines import cli
@@ -23,12 +25,20 @@ def make_parser() -> cli.Parser:
     """Flags."""
     parser = cli.make_parser("python -m pipelines.evaluate", __doc__.splitlines()[0])
     parser.add_argument("--checkpoint", type=str, required=True, help="a run's checkpoints/last.pt, or its folder")
+    parser.add_argument("--all_splits", type=bool, default=False,
+                        help="mean and standard deviation over all splits of a card with repeated ones; for a network "
+                             "that was not trained on any of them")
     parser.add_class_arguments(DataOptions, "data", instantiate=False, skip={"height", "width"})
     return parser
 
 
 def load_network(path: str | Path) -> tuple[nn.Module, list[int]]:
     """The trained network of a checkpoint, and the (height, width) it was trained at."""
+    return _network(path)[:2]
+
+
+def _network(path: str | Path) -> tuple[nn.Module, list[int], list | None]:
+    """The same, and the repeated split (card, number) that it was trained on, if any."""
     path = Path(path)
     path = path / "checkpoints" / "last.pt" if path.is_dir() else path
     state = load_checkpoint(path)
@@ -37,28 +47,64 @@ def load_network(path: str | Path) -> tuple[nn.Module, list[int]]:
         raise ValueError(f"{path} does not say which network it holds: it is no checkpoint of a training pipeline")
     network = network_of(describe["network"], str(path))
     load_weights(network, state["method"]["embedder"], str(path))
-    return network, describe["size"]
+    return network, describe["size"], describe.get("repeated_split")
+
+
+def choose_splits(dataset: Dataset, asked: int | None, every: bool, trained: list | None) -> list[int | None]:
+    """The numbers of the splits to evaluate; refused where the network has trained on identities that would test.
+
+    Args:
+        dataset: with the card's split, or the one asked for.
+        asked: ``--data.split``.
+        every: ``--all_splits``.
+        trained: (card, number) of the split that the network was trained on.
+    """
+    repeats, card = dataset.card.repeats, dataset.card.name
+    if every and repeats is None:
+        raise ValueError(f"--all_splits: the card {card!r} has one fixed split")
+    numbers = list(range(repeats.count)) if every else [asked]
+    if trained and trained[0] == card:
+        if every or asked not in (None, trained[1]):
+            raise ValueError(f"the network was trained on split {trained[1]} of {card!r}; other splits test identities "
+                             f"that it has seen. Evaluate it with --data.split {trained[1]}, and train one network "
+                             "for each split")
+        numbers = [trained[1]]
+    return numbers
 
 
 def run(parser: cli.Parser, cfg: Namespace) -> None:
     """Rank and score."""
     started = time.monotonic()
-    network, (height, width) = load_network(cfg.checkpoint)
-    dataset = Dataset(DataOptions(**cfg.data, height=height, width=width))
-    reason = dataset.why_not_evaluable()
-    if reason:
-        raise ValueError(f"{dataset.frame.attrs['root']} cannot be evaluated: {reason}")
+    network, (height, width), trained = _network(cfg.checkpoint)
+    options = DataOptions(**cfg.data, height=height, width=width)
+    dataset = Dataset(options)
+    numbers = choose_splits(dataset, options.split, cfg.all_splits, trained)
     folder = RunFolder(cfg.out, "evaluate")
     fabric = Fabric(accelerator=cfg.accelerator, devices=1)
-    results = ranker(dataset, network.to(fabric.device), fabric.device, cfg.progress)()
-    figures = flat_metrics(results)
+    network, per_split, protocols = network.to(fabric.device), [], []
+    for number in numbers:
+        dataset = dataset if number in (None, dataset.card.split) else Dataset(replace(options, split=number))
+        reason = dataset.why_not_evaluable()
+        if reason:
+            raise ValueError(f"{dataset.frame.attrs['root']} cannot be evaluated: {reason}")
+        results = ranker(dataset, network, fabric.device, cfg.progress)()
+        per_split.append(nested(flat_metrics(results)))
+        protocols.append(dataset.protocol())
+    metrics = per_split[0]
+    if len(numbers) > 1:
+        metrics = {mode: mean_and_spread([split[mode] for split in per_split]) for mode in metrics}
     folder.write_rankings(*dataset.test, results)
+    folder.write_protocol(*protocols)
     folder.write_results({"pipeline": "evaluate", "checkpoint": str(cfg.checkpoint), "card": dataset.card.name,
-                          "seed": cfg.seed, "metrics": nested(figures), "counts": dataset.counts(),
-                          "data": {"fingerprint": dataset.fingerprint,
+                          "seed": cfg.seed, "metrics": metrics, "counts": dataset.counts(),
+                          "splits": dict(zip(numbers, per_split, strict=True)) if len(numbers) > 1 else {},
+                          "data": {"fingerprint": dataset.fingerprint, **dataset.describe_split(),
                                    "deviations": dataset.card.deviations(dataset.frame)},
                           "seconds": round(time.monotonic() - started, 1)})
-    print(f"{dataset.card.name}\n{table_of({'': figures})}\nrun folder: {folder.path}")
+    figures = {f"{mode}/{name}": value for mode, row in metrics.items() for name, value in row.items()}
+    what = f"{dataset.card.name}, mean and standard deviation over {len(numbers)} splits" if len(numbers) > 1 \
+        else dataset.card.name
+    print(f"{what}\n{table_of({'': figures})}\nrun folder: {folder.path}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from mprd_pyg.evaluation.ranking import RankingResult
+from mprd_pyg.evaluation import RankingResult, SingleShotResult
 
 PACKAGES = ("mprd-pyg", "torch", "torchvision", "torch-geometric", "faiss-gpu", "faiss-cpu", "lightning-fabric",
             "numpy", "pandas", "pillow")
@@ -69,8 +69,9 @@ class RunFolder:
             frame["branch"] = pairs.branch.cpu().numpy()
         self.write_table(f"pairs/epoch_{epoch:03d}.parquet", frame)
 
-    def write_rankings(self, frame: pd.DataFrame, query: Any, gallery: Any, results: dict[str, RankingResult]) -> None:
-        """The first images of each query's ranking, in both modes."""
+    def write_rankings(self, frame: pd.DataFrame, query: Any, gallery: Any,
+                       results: dict[str, RankingResult | SingleShotResult]) -> None:
+        """The first images of each query's ranking, in every mode; of single shot, those of the first draw."""
         parts = []
         paths, person = frame["path"].to_numpy(), frame["person_id"].to_numpy()
         for mode, result in results.items():
@@ -83,6 +84,11 @@ class RunFolder:
                 "gallery": paths[g], "similarity": result.top_similarities.reshape(-1)[shown],
                 "correct": person[q] == person[g]}))
         self.write_table("rankings.parquet", pd.concat(parts, ignore_index=True))
+
+    def write_protocol(self, *protocols: dict[str, Any] | None) -> None:
+        """``protocol.json``: the split and the galleries that were drawn, or a list of them; none for fixed ones."""
+        if protocols[0] is not None:
+            self.write_text("protocol.json", json.dumps(protocols[0] if len(protocols) == 1 else protocols) + "\n")
 
     def write_results(self, results: dict[str, Any]) -> None:
         """``results.json``, with versions; NaN becomes null."""

@@ -93,6 +93,7 @@ class TrainingRun:
             saved.pop(key, None)
         self.folder.write_text("config.yaml", self.parser.dump(saved, skip_unset=False))
         self.folder.write_table("images.parquet", table)
+        self.folder.write_protocol(target.protocol())
         source = None if self.source is None else self._pretrain(network)
         self.start = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
         rank = ranker(target, network, self.fabric.device, cfg.progress) if self.evaluable else None
@@ -110,7 +111,8 @@ class TrainingRun:
                 "metrics": nested(last), "before": nested(trainer.before),
                 "pairs": {name.split("/")[1]: value for name, value in last.items() if name.startswith("pairs/")},
                 "counts": target.counts(), "data": {
-                    "fingerprint": target.fingerprint, "deviations": target.card.deviations(target.frame),
+                    "fingerprint": target.fingerprint, **target.describe_split(),
+                    "deviations": target.card.deviations(target.frame),
                     "skipped_images": target.frame.attrs.get("skipped_unreadable", [])},
                 "source": source, "epochs": len(history), "missing": self.missing}
 
@@ -130,7 +132,8 @@ class TrainingRun:
 
     def _trainer(self, folder: Path, spec: dict[str, Any], rank, evaluate_every: int) -> Trainer:
         options = self.target.options
-        describe = {"network": spec, "size": [options.height, options.width], "data": self.target.fingerprint}
+        describe = {"network": spec, "size": [options.height, options.width], "data": self.target.fingerprint,
+                    **self.target.describe_split()}
         return Trainer(self.fabric, folder, (lambda: flat_metrics(rank())) if rank else None, evaluate_every,
                        self.cfg.checkpoint_every, describe, self.cfg.progress)
 

@@ -1,7 +1,6 @@
 """A data card says, in one YAML file, how a dataset is laid out, split, checked, obtained and evaluated."""
 import dataclasses
 import logging
-import re
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -11,15 +10,15 @@ import numpy as np
 import yaml
 
 from mprd_pyg.data import checks, roots
-from mprd_pyg.data.layouts import READERS, WITHOUT_READER, Listing
+from mprd_pyg.data.layouts import READERS, Listing
 from mprd_pyg.data.naming import to_table
 from mprd_pyg.data.schema import (
-    SPLITS,
     CardError,
     Checked,
     Counts,
     DataRootError,
     Evaluation,
+    Repeats,
     Split,
     build,
     nearest,
@@ -43,24 +42,30 @@ class DataCard(Checked):
             match; the named groups ``person`` and ``camera`` give the ids. Without ``person`` identities are
             unknown (-1), without ``camera`` every camera is 0. Names that are not numbers are numbered in
             sorted order, and the table's ``attrs["person_names"]`` keeps which is which.
-        splits: ``train``, ``query``, ``gallery`` -> :class:`Split`; the one key ``all`` for ``by_identity``.
-        layout: ``folders``, ``listfile`` (paths in text files) or ``by_identity`` (sorted identities,
-            positions 0, 2, 4, ... train, the others query).
+        splits: ``train``, ``query``, ``gallery`` -> :class:`Split`; the one key ``all`` for ``by_identity`` and
+            ``repeated``.
+        layout: ``folders``, ``listfile`` (paths in text files), ``by_identity`` (sorted identities,
+            positions 0, 2, 4, ... train, the others query) or ``repeated`` (the identities of split number
+            ``split`` of ``repeats`` train, the others query).
         title: full name.
         root_hint: what the folder to give as root is usually called.
         junk_ids: persons whose images are dropped.
         distractor_ids: persons whose images are kept but who are nobody: they count as no identity.
         camera_offset: added to the camera numbers.
+        camera_names: camera as it stands in the path -> number, where several names are one camera.
         swap: ``by_identity`` only: exchange train and query, for tuning without the test identities.
+        repeats: ``repeated`` only: how the identities are split, and how often.
+        split: ``repeated`` only: the number of the split in use, from 0.
         gallery_includes_query: every query image is a gallery image too.
         counts: expected :class:`Counts` per split.
         counts_file: JSON file below the root whose ``counts`` stand in for missing ``counts``.
         evaluation: the protocol.
+        archives: files below the root from which ``python -m pipelines.extract`` makes what this card reads.
         obtaining: where the data come from.
         terms: the licence or conditions.
         traps: what to know before trusting a figure.
         citation: the paper to cite.
-        reference: published figures in percent, method -> ``mAP``, ``rank1``.
+        reference: published figures in percent, method -> ``mAP``, ``rank1``, ``rank5``, ``rank10``.
     """
 
     name: str
@@ -72,11 +77,15 @@ class DataCard(Checked):
     junk_ids: tuple[int, ...] = ()
     distractor_ids: tuple[int, ...] = ()
     camera_offset: int = 0
+    camera_names: dict[str, int] = field(default_factory=dict)
     swap: bool = False
+    repeats: Repeats | None = None
+    split: int = 0
     gallery_includes_query: bool = False
     counts: dict[str, Counts] = field(default_factory=dict)
     counts_file: str | None = None
     evaluation: Evaluation = field(default_factory=Evaluation)
+    archives: tuple[str, ...] = ()
     obtaining: str = ""
     terms: str = ""
     traps: tuple[str, ...] = ()
@@ -85,29 +94,7 @@ class DataCard(Checked):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.layout in WITHOUT_READER:
-            raise CardError(f"layout {self.layout!r} has no reader yet; readers: {', '.join(READERS)}")
-        if self.layout not in READERS:
-            raise CardError(f"unknown layout {self.layout!r}{nearest(self.layout, READERS)} "
-                            f"(layouts: {', '.join(READERS)})")
-        allowed = ("all",) if self.layout == "by_identity" else SPLITS
-        for key, names in (("splits", allowed), ("counts", SPLITS)):
-            for name in getattr(self, key):
-                if name not in names:
-                    raise CardError(f"{key}: unknown split {name!r}{nearest(name, names)} (for layout "
-                                    f"{self.layout!r}: {', '.join(names)})")
-        if not self.splits:
-            raise CardError(f"splits: at least one of {', '.join(allowed)} is needed")
-        for name, split in self.splits.items():
-            if self.layout == "listfile" and not split.lists:
-                raise CardError(f"split {name!r}: the layout 'listfile' needs the key 'lists'")
-        for pattern in [self.pattern, *(s.pattern for s in self.splits.values() if s.pattern)]:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise CardError(f"the pattern {pattern!r} is not a regular expression: {error}") from None
-        if self.swap and self.layout != "by_identity":
-            raise CardError(f"swap needs the layout 'by_identity'; the card's layout is {self.layout!r}")
+        checks.check_card(self)
 
     @classmethod
     def names(cls) -> list[str]:
@@ -124,8 +111,7 @@ class DataCard(Checked):
         if name not in known:
             raise CardError(f"no shipped card is called {name!r}{nearest(name, known)} (shipped cards: "
                             f"{', '.join(known)}; for a card of your own give the path of its .yaml file)")
-        text = resources.files("data_cards").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-        return cls._parse(text, f"data_cards/{name}.yaml")
+        return cls._parse(_shipped(name), f"data_cards/{name}.yaml")
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> "DataCard":
@@ -141,6 +127,11 @@ class DataCard(Checked):
             values = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise CardError(f"{where}: not valid YAML: {error}") from None
+        if isinstance(values, dict) and "base" in values:
+            base = values.pop("base")
+            if base not in cls.names():
+                raise CardError(f"{where}: base: no shipped card is called {base!r}{nearest(base, cls.names())}")
+            values = dataclasses.asdict(cls.load(base)) | values
         return build(cls, values, where)
 
     def to_yaml(self, path: str | Path | None = None) -> str:
@@ -209,10 +200,12 @@ class DataCard(Checked):
     def evaluation_sets(self, frame: ImageTable) -> tuple[np.ndarray, np.ndarray]:
         """The table rows that are queries and those that are ranked, as int64 arrays (Q,) and (G,)."""
         split = frame["split"].to_numpy()
-        gallery = split == "gallery"
+        query, gallery = split == "query", split == "gallery"
         if self.gallery_includes_query:
-            gallery = gallery | (split == "query")
-        return np.flatnonzero(split == "query"), np.flatnonzero(gallery)
+            gallery = gallery | query
+        if self.evaluation.query_cameras:
+            query = query & frame["camera_id"].isin(self.evaluation.query_cameras).to_numpy()
+        return np.flatnonzero(query), np.flatnonzero(gallery)
 
     def check_evaluable(self, frame: ImageTable) -> None:
         """Raise ``ValueError`` unless some query has an image of its identity in another camera's gallery."""
@@ -221,3 +214,7 @@ class DataCard(Checked):
     def describe(self) -> str:
         """The card in words: layout, expected counts, protocol, terms, traps, citation."""
         return checks.describe(self)
+
+
+def _shipped(name: str) -> str:
+    return resources.files("data_cards").joinpath(f"{name}.yaml").read_text(encoding="utf-8")

@@ -1,12 +1,51 @@
-"""A scanned table against its card: counts, identities shared by the splits, and whether it can be ranked."""
+"""A card that makes sense; a scanned table against it: counts, shared identities, whether it can be ranked."""
 import json
 import logging
+import re
 from pathlib import Path
 
-from mprd_pyg.data.schema import Counts
+from mprd_pyg.data.layouts import ONE_FOLDER, READERS
+from mprd_pyg.data.schema import FIGURES, SPLITS, CardError, Counts, check_below, nearest
 from mprd_pyg.data.table import ImageTable
 
 logger = logging.getLogger(__name__)
+
+
+def check_card(card) -> None:
+    """Raise :class:`CardError` for keys of a card that do not go together."""
+    if card.layout not in READERS:
+        raise CardError(f"unknown layout {card.layout!r}{nearest(card.layout, READERS)} "
+                        f"(layouts: {', '.join(READERS)})")
+    allowed = ("all",) if card.layout in ONE_FOLDER else SPLITS
+    for key, names in (("splits", allowed), ("counts", SPLITS)):
+        for name in getattr(card, key):
+            if name not in names:
+                raise CardError(f"{key}: unknown split {name!r}{nearest(name, names)} (for layout "
+                                f"{card.layout!r}: {', '.join(names)})")
+    if not card.splits:
+        raise CardError(f"splits: at least one of {', '.join(allowed)} is needed")
+    for name, split in card.splits.items():
+        if card.layout == "listfile" and not split.lists:
+            raise CardError(f"split {name!r}: the layout 'listfile' needs the key 'lists'")
+    for pattern in [card.pattern, *(s.pattern for s in card.splits.values() if s.pattern)]:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise CardError(f"the pattern {pattern!r} is not a regular expression: {error}") from None
+    if card.swap and card.layout != "by_identity":
+        raise CardError(f"swap needs the layout 'by_identity'; the card's layout is {card.layout!r}")
+    if (card.repeats is not None) != (card.layout == "repeated"):
+        raise CardError(f"the layout 'repeated' and the key 'repeats' need each other; the layout is {card.layout!r}")
+    count = card.repeats.count if card.repeats else 1
+    if not 0 <= card.split < count:
+        raise CardError(f"split {card.split}: the card {card.name!r} has {count} " + (
+            f"splits, numbered 0 to {count - 1}" if card.repeats else "fixed split; repeated splits have numbers"))
+    for name in card.archives:
+        check_below(name)
+    for method, figures in card.reference.items():
+        for name, value in figures.items():
+            if name not in FIGURES or not 0 <= value <= 100:
+                raise CardError(f"reference: {method}: {name}: {value}: expected {', '.join(FIGURES)}, in percent")
 
 
 def expected_counts(card, root: str | None) -> dict[str, Counts]:
@@ -94,14 +133,20 @@ def describe(card) -> str:
     lines = [f"{card.name}: {card.title}".rstrip(": "), f"layout: {card.layout}; pattern: {card.pattern}"]
     for name, split in card.splits.items():
         pattern = f", pattern {split.pattern}" if split.pattern else ""
-        lines.append(f"split {name}: {' or '.join((*split.folder, *split.lists))}{pattern}"
+        lists = f", listed in {' and '.join(split.lists)}" if split.lists else ""
+        lines.append(f"split {name}: {' or '.join(split.folder)}{lists}{pattern}"
                      f"{' (optional)' if split.optional else ''}")
     for name, count in card.counts.items():
         figures = [f"{getattr(count, what):,} {what}" for what in Counts.__dataclass_fields__
                    if getattr(count, what) is not None]
         lines.append(f"expected in {name}: {', '.join(figures)}")
+    if card.repeats:
+        how = f"listed in {card.repeats.file}" if card.repeats.file else f"drawn from seed {card.repeats.seed}"
+        lines.append(f"split number {card.split} of {card.repeats.count}, by identity, {how}")
     lines.append(f"evaluation: {card.evaluation.protocol}"
                  + ("" if card.evaluation.cross_camera_valid else " (camera labels are meaningless)"))
     lines += [f"{what}: {text.strip()}" for what, text in
               (("obtaining", card.obtaining), ("terms", card.terms), ("citation", card.citation)) if text]
-    return "\n".join(lines + [f"trap: {trap}" for trap in card.traps])
+    lines += [f"trap: {trap}" for trap in card.traps]
+    return "\n".join(lines + [f"published, {method}: " + ", ".join(f"{name} {value:g}" for name, value in row.items())
+                              for method, row in card.reference.items()])

@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 from mprd_pyg.data.naming import is_number, number_names
 from mprd_pyg.data.schema import DataRootError, Split
+from mprd_pyg.data.splits import random_split, recorded_split
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
-WITHOUT_READER = ("mat_v73", "seeded")
-"""Layouts that the schema names (CUHK03's archive; CUHK01's and VIPeR's seeded splits), not readable yet."""
 
 
 class Entry(NamedTuple):
@@ -93,7 +92,7 @@ def _collect(card, listing: Listing, split_name: str, prefix: str, names: Iterab
             listing.junk[split_name] += 1
             continue
         listing.entries.append(Entry(prefix + name, _shift(person, split.person_offset),
-                                     _shift(groups.get("camera") or None, card.camera_offset), split_name))
+                                     _camera(card, groups.get("camera") or None, prefix + name), split_name))
     listing.unmatched += [prefix + name for name in unmatched]
     where = f"the folder {prefix or './'} (split {split_name!r})"
     if unmatched and not matched:
@@ -109,6 +108,15 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:      # a file name that is not UTF-8: it could be written to no table
         return False
     return True
+
+
+def _camera(card, name: str | None, path: str) -> str | None:
+    if name is not None and card.camera_names:
+        if name not in card.camera_names:
+            raise DataRootError(f"camera {name!r} in {path!r}: the card's camera_names are "
+                                f"{', '.join(map(repr, card.camera_names))}")
+        name = str(card.camera_names[name])
+    return _shift(name, card.camera_offset)
 
 
 def _shift(name: str | None, offset: int) -> str | None:
@@ -132,23 +140,39 @@ def read_folders(card, root: Path) -> Listing:
     return listing
 
 
-def read_by_identity(card, root: Path) -> Listing:
-    """Layout ``by_identity``: one folder; identities sorted, positions 0, 2, 4, ... train, the others query.
-
-    ``card.swap`` exchanges the two, for tuning without a look at the test identities.
-    """
-    listing = Listing()
-    for name, prefix in _folders(card, root).items():
-        _collect(card, listing, name, prefix, walk_images(root / prefix))
+def _with_identities(card, root: Path) -> Listing:
+    listing = read_folders(card, root)
     unknown = [entry.path for entry in listing.entries if entry.person is None]
     if unknown:
         raise DataRootError(f"a split by identity needs every identity; the pattern {card.pattern} "
                             f"finds none in {len(unknown)} names, first: "
                             f"{', '.join(map(repr, sorted(unknown)[:5]))}")
+    return listing
+
+
+def read_by_identity(card, root: Path) -> Listing:
+    """Layout ``by_identity``: one folder; identities sorted, positions 0, 2, 4, ... train, the others query.
+
+    ``card.swap`` exchanges the two, for tuning without a look at the test identities.
+    """
+    listing = _with_identities(card, root)
     number = number_names((entry.person for entry in listing.entries), card.distractor_ids)
     first, second = ("query", "train") if card.swap else ("train", "query")
     position = {person: i for i, person in enumerate(sorted(set(number.values())))}
     listing.entries = [entry._replace(split=second if position[number[entry.person]] % 2 else first)
+                       for entry in listing.entries]
+    return listing
+
+
+def read_repeated(card, root: Path) -> Listing:
+    """Layout ``repeated``: one folder; the identities of split number ``card.split`` train, the others query."""
+    listing = _with_identities(card, root)
+    persons = {entry.person for entry in listing.entries}
+    if card.repeats.file:
+        test = recorded_split(root / card.repeats.file, card.split, persons)
+    else:
+        test = persons - random_split(persons, card.repeats.train_fraction, card.repeats.seed, card.split)
+    listing.entries = [entry._replace(split="query" if entry.person in test else "train")
                        for entry in listing.entries]
     return listing
 
@@ -180,4 +204,7 @@ def _listed_path(line: str, list_name: str) -> str:
     return PurePosixPath(path).as_posix()
 
 
-READERS = {"folders": read_folders, "by_identity": read_by_identity, "listfile": read_listfile}
+READERS = {"folders": read_folders, "by_identity": read_by_identity, "listfile": read_listfile,
+           "repeated": read_repeated}
+ONE_FOLDER = ("by_identity", "repeated")
+"""Layouts whose one folder holds training and test identities."""

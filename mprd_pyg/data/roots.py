@@ -15,6 +15,7 @@ def expected_folders(card) -> str:
     """What the card expects below its root, in words."""
     needed = [name for split in card.splits.values() if not split.optional
               for name in (" or ".join(split.folder), *split.lists)]
+    needed += [card.repeats.file] if card.repeats and card.repeats.file else []
     if needed == ["."]:
         return f"images whose paths match {card.pattern}"
     return "the folders " + ", ".join(dict.fromkeys(needed))
@@ -37,7 +38,8 @@ def check_root(card, root: str | Path) -> Path:
         raise FileNotFoundError(f"data root {path} does not exist; {expected}. "
                                 f"The nearest folder that exists, {parent}, holds: {found_entries(parent)}")
     if not path.is_dir():
-        raise DataRootError(f"data root {path} is a file (unpack an archive first); {expected}")
+        raise DataRootError(f"data root {path} is a file (unpack an archive first: python -m pipelines.extract "
+                            f"--archive {path} --out DIR); {expected}")
     if not os.listdir(path):
         raise DataRootError(f"data root {path} is empty; {expected}")
     return path
@@ -45,7 +47,8 @@ def check_root(card, root: str | Path) -> Path:
 
 def fits(card, root: Path) -> bool:
     """Whether the folder looks like the card's data: its folders exist and most sampled names match."""
-    if card.counts_file and not (root / card.counts_file).is_file():
+    recorded = card.repeats.file if card.repeats else None
+    if any(name and not (root / name).is_file() for name in (card.counts_file, recorded)):
         return False
     try:
         for split in card.splits.values():
@@ -70,6 +73,10 @@ def explain(card, root: Path, problem: str, others: Iterable) -> str:
     lines = [f"data root {root} does not fit the card {card.name!r}: {problem}",
              f"  expected below the root: {expected_folders(card)}{_usual_name(card)}",
              f"  found there: {found_entries(root)}"]
+    archive = next((root / name for name in card.archives if (root / name).is_file()), None)
+    if archive is not None:
+        return "\n".join([*lines, f"  not extracted yet, or not whole: python -m pipelines.extract --archive {archive} "
+                                  f"--out {root}"])
     below = [child for child in _subfolders(root) if fits(card, child)]
     if below:
         lines.append(f"  this is one level too high; use {below[0]}")

@@ -2,5 +2,7 @@
 
 from mprd_pyg.evaluation.pairs import PairAUC, PairReport, evaluate_pairs, pair_auc
 from mprd_pyg.evaluation.ranking import RankingResult, evaluate_ranking
+from mprd_pyg.evaluation.single_shot import SingleShotResult, evaluate_single_shot, mean_and_spread
 
-__all__ = ["PairAUC", "PairReport", "RankingResult", "evaluate_pairs", "evaluate_ranking", "pair_auc"]
+__all__ = ["PairAUC", "PairReport", "RankingResult", "SingleShotResult", "evaluate_pairs", "evaluate_ranking",
+           "evaluate_single_shot", "mean_and_spread", "pair_auc"]
