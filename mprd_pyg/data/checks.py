@@ -38,8 +38,8 @@ def check_card(card) -> None:
         raise CardError(f"the layout 'repeated' and the key 'repeats' need each other; the layout is {card.layout!r}")
     count = card.repeats.count if card.repeats else 1
     if not 0 <= card.split < count:
-        raise CardError(f"split {card.split}: the card {card.name!r} has {count} " + (
-            f"splits, numbered 0 to {count - 1}" if card.repeats else "fixed split; repeated splits have numbers"))
+        raise CardError(f"split {card.split}: the card {card.name!r} has " + (
+            f"{count} splits, numbered 0 to {count - 1}" if card.repeats else "one fixed split, number 0"))
     for name in card.archives:
         check_below(name)
     for method, figures in card.reference.items():

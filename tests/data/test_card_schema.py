@@ -7,11 +7,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mprd_pyg.data import CardError, Counts, DataCard, Evaluation, Split
+from mprd_pyg.data import CardError, Counts, DataCard, Evaluation, Repeats, Split
 
 
 def test_unknown_card_name_lists_the_known_and_the_nearest(tmp_path):
-    with pytest.raises(CardError, match="'market1051'; did you mean 'market1501'.*con_reid, folder, market"):
+    with pytest.raises(CardError, match="'market1051'; did you mean 'market1501'.*con_reid, cuhk01, "):
         DataCard.load("market1051")
     with pytest.raises(FileNotFoundError, match="no card file .*mine.yaml"):
         DataCard.load(str(tmp_path / "mine.yaml"))
@@ -29,8 +29,20 @@ CARD = "name: x\npattern: a\nsplits: {train: {}}\n"
     ("name: x\npattern: a\nsplits: {train: {folder: ../b}}", "'../b' must lie below the root"),
     ("name: x\npattern: a\nsplits: {train: {folder: []}}", "at least one folder"),
     (CARD + "layout: foldrs", "unknown layout 'foldrs'; did you mean 'folders'"),
-    (CARD + "layout: mat_v73", "layout 'mat_v73' has no reader yet; readers: folders"),
-    (CARD + "layout: seeded", "layout 'seeded' has no reader yet"),
+    (CARD + "layout: repeatd", "unknown layout 'repeatd'; did you mean 'repeated'"),
+    (CARD + "layout: repeated", "layout 'repeated': all"),
+    ("name: x\npattern: a\nlayout: repeated\nsplits: {all: {}}", "'repeated' and the key 'repeats' need each other"),
+    (CARD + "repeats: {count: 3}", "'repeated' and the key 'repeats' need each other; the layout is 'folders'"),
+    (CARD + "repeats: {count: 0}", "count=0, train_fraction=0.5: expected at least 1"),
+    (CARD + "repeats: {train_fraction: 1}", "train_fraction=1.0: expected"),
+    (CARD + "repeats: {file: /etc/splits.json}", "must lie below the root"),
+    (CARD + "split: 1", "split 1: the card 'x' has one fixed split"),
+    (CARD + "archives: [../a.zip]", "'../a.zip' must lie below the root"),
+    (CARD + "evaluation: {draws: 0}", "draws=0: expected at least 1"),
+    (CARD + "camera_names: {a: one}", "camera_names.*expected a whole number"),
+    (CARD + "reference: {MPRD: {map: 3}}", "reference: MPRD: map: 3.0: expected mAP, rank1"),
+    (CARD + "reference: {MPRD: {mAP: 151}}", "reference: MPRD: mAP: 151.0: expected .* in percent"),
+    (CARD + "base: nothing", "base: no shipped card is called 'nothing'"),
     (CARD + "layout: listfile", "split 'train'.*needs the key 'lists'"),
     (CARD + "layout: by_identity", "unknown split 'train'"),
     (CARD + "swap: true", "swap needs the layout 'by_identity'"),
@@ -69,20 +81,27 @@ numbers = st.integers(-10**6, 10**6)
 patterns = st.sampled_from([r"(?P<person>\d+)/.*", r"'(?P<camera>\w)' #: \\", "", "é{2}"])
 some_names = st.lists(names, min_size=1, max_size=2).map(tuple)
 some_numbers = st.lists(numbers, max_size=2).map(tuple)
-figures = st.dictionaries(words, st.floats(allow_nan=False), max_size=2)
+figures = st.dictionaries(st.sampled_from(["mAP", "rank1", "rank5", "rank10"]), st.floats(0, 100), max_size=2)
 splits = st.builds(Split, folder=some_names, pattern=st.none() | patterns, lists=some_names,
                    optional=st.booleans(), person_offset=numbers)
 by_split = st.sampled_from(["train", "query", "gallery"])
 counts = st.builds(Counts, *[st.none() | numbers] * 4)
-cards = st.builds(
-    DataCard, name=words, pattern=patterns, splits=st.dictionaries(by_split, splits, min_size=1),
-    layout=st.sampled_from(["folders", "listfile"]), title=words, root_hint=words,
-    junk_ids=some_numbers, distractor_ids=some_numbers,
-    camera_offset=numbers, gallery_includes_query=st.booleans(), counts=st.dictionaries(by_split, counts),
-    counts_file=st.none() | words, evaluation=st.builds(Evaluation, words, st.booleans()),
+repeats = st.builds(Repeats, st.integers(1, 20), st.floats(0.01, 0.99), numbers, st.none() | names)
+shape = st.one_of(
+    st.fixed_dictionaries({"layout": st.sampled_from(["folders", "listfile"]),
+                           "splits": st.dictionaries(by_split, splits, min_size=1)}),
+    st.fixed_dictionaries({"layout": st.just("repeated"), "splits": st.fixed_dictionaries({"all": splits}),
+                           "repeats": repeats, "split": st.just(0)}))
+cards = shape.flatmap(lambda shape: st.builds(
+    DataCard, name=words, pattern=patterns, **{key: st.just(value) for key, value in shape.items()},
+    title=words, root_hint=words, junk_ids=some_numbers, distractor_ids=some_numbers,
+    camera_offset=numbers, camera_names=st.dictionaries(words, numbers, max_size=2),
+    gallery_includes_query=st.booleans(), counts=st.dictionaries(by_split, counts),
+    counts_file=st.none() | words, archives=st.lists(names, max_size=2).map(tuple),
+    evaluation=st.builds(Evaluation, words, st.booleans(), st.booleans(), st.integers(1, 9), numbers, some_numbers),
     obtaining=words, terms=words,
     traps=st.lists(words, max_size=2).map(tuple), citation=words,
-    reference=st.dictionaries(words, figures, max_size=2))
+    reference=st.dictionaries(words, figures, max_size=2)))
 
 
 @settings(deadline=None, max_examples=60)
