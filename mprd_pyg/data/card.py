@@ -1,5 +1,6 @@
 """A data card says, in one YAML file, how a dataset is laid out, split, checked, obtained and evaluated."""
 import dataclasses
+import functools
 import logging
 from dataclasses import dataclass, field
 from importlib import resources
@@ -111,7 +112,7 @@ class DataCard(Checked):
         if name not in known:
             raise CardError(f"no shipped card is called {name!r}{nearest(name, known)} (shipped cards: "
                             f"{', '.join(known)}; for a card of your own give the path of its .yaml file)")
-        return cls._parse(_shipped(name), f"data_cards/{name}.yaml")
+        return _shipped(name)
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> "DataCard":
@@ -216,5 +217,7 @@ class DataCard(Checked):
         return checks.describe(self)
 
 
-def _shipped(name: str) -> str:
-    return resources.files("data_cards").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+@functools.cache        # explaining a wrong root reads them all
+def _shipped(name: str) -> DataCard:
+    text = resources.files("data_cards").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    return DataCard._parse(text, f"data_cards/{name}.yaml")

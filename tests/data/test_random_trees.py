@@ -96,7 +96,7 @@ duke_names = st.builds("{}_c{}_f{}.{}".format, st.sampled_from(["0001", "7002", 
                        st.integers(0, 10**7), st.sampled_from(["jpg", "png", "JPG", "txt"]))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=30)
 @given(st.sets(st.tuples(st.sampled_from([*FOLDERS.values(), "other"]), duke_names | other_names)
                .map("/".join), max_size=12))
 def test_random_trees_in_dukes_layout(paths):
@@ -119,7 +119,7 @@ odd_files = st.sets(st.sampled_from(["campus/00010010.png", "campus/x.png", "cam
                                      "campus/deep/0001001.png", "campus/Thumbs.db", "splits.txt"]))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=30)
 @given(repeated_files, odd_files, st.integers(0, 9))
 def test_random_trees_in_cuhk01s_layout(files, odd, number):
     paths = {f"campus/{person:04d}00{image}.png" for person, image in files} | odd
@@ -140,7 +140,7 @@ msmt_files = st.lists(st.tuples(st.sampled_from(["train", "mask_train_v2", "test
                                 st.integers(0, 3), st.integers(1, 15), st.integers(0, 3)), max_size=20, unique=True)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=30)
 @given(msmt_files, st.sets(st.integers(2, 40), max_size=5), st.booleans(),
        st.sampled_from(["", "", "", "# odd", "/abs.jpg 1", "../up.jpg", "gone.jpg 0"]))
 def test_random_lists_in_msmt17s_layout(files, unlisted, second, odd):
