@@ -1,4 +1,5 @@
 """From a card and a folder to image tables that are known to be readable."""
+import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -60,10 +61,23 @@ class Dataset:
         if root is None:
             raise ValueError(f"where are the images of {card.name!r}? Give the folder: --data.root DIR "
                              f"({card.obtaining or 'see data_cards/README.md'})")
-        self.card, self.options = card, options
-        self.frame = check_images(card.scan(root), skip_unreadable=options.skip_unreadable)
-        self.fingerprint = fingerprint(self.frame)
-        self.query, self.gallery = card.evaluation_sets(self.frame)
+        self.options = options
+        self._take(card, check_images(card.scan(root), skip_unreadable=options.skip_unreadable))
+
+    def _take(self, card: DataCard, frame: pd.DataFrame) -> None:
+        self.card, self.frame, self.fingerprint = card, frame, fingerprint(frame)
+        self.query, self.gallery = card.evaluation_sets(frame)
+
+    def at_split(self, number: int) -> "Dataset":
+        """The same images split otherwise, by a card with repeated splits; none is decoded again."""
+        other = copy.copy(self)
+        card = self.card.replace(split=number)
+        frame = card.scan(self.frame.attrs["root"])
+        attrs = self.frame.attrs | frame.attrs
+        frame = frame[frame["path"].isin(self.frame["path"])].reset_index(drop=True)    # without the unreadable ones
+        frame.attrs = attrs
+        other._take(card, frame)
+        return other
 
     @property
     def train(self) -> pd.DataFrame:

@@ -4,20 +4,21 @@ python -m pipelines.evaluate --checkpoint runs/NAME/checkpoints/last.pt --data.c
 """
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 from jsonargparse import Namespace
 from lightning_fabric import Fabric
 from torch import nn
 
 from mprd_pyg.evaluation import mean_and_spread
+from mprd_pyg.evaluation.features import embed_images
 from mprd_pyg.training import load_checkpoint
 from mprd_pyg.training.checkpoint import load_weights
 from pipelines import cli
 from pipelines.dataset import DataOptions, Dataset
 from pipelines.networks import network_of
-from pipelines.ranking import flat_metrics, nested, ranker, table_of
+from pipelines.ranking import flat_metrics, nested, rank_features, table_of
 from pipelines.run_folder import RunFolder
 
 
@@ -76,34 +77,34 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     """Rank and score."""
     started = time.monotonic()
     network, (height, width), trained = _network(cfg.checkpoint)
-    options = DataOptions(**cfg.data, height=height, width=width)
-    dataset = Dataset(options)
-    numbers = choose_splits(dataset, options.split, cfg.all_splits, trained)
-    folder = RunFolder(cfg.out, "evaluate")
-    fabric = Fabric(accelerator=cfg.accelerator, devices=1)
-    network, per_split, protocols = network.to(fabric.device), [], []
-    for number in numbers:
-        dataset = dataset if number in (None, dataset.card.split) else Dataset(replace(options, split=number))
-        reason = dataset.why_not_evaluable()
+    dataset = Dataset(DataOptions(**cfg.data, height=height, width=width))
+    numbers = choose_splits(dataset, dataset.options.split, cfg.all_splits, trained)
+    parts = [dataset if number in (None, dataset.card.split) else dataset.at_split(number) for number in numbers]
+    for part in parts:
+        reason = part.why_not_evaluable()
         if reason:
             raise ValueError(f"{dataset.frame.attrs['root']} cannot be evaluated: {reason}")
-        results = ranker(dataset, network, fabric.device, cfg.progress)()
-        per_split.append(nested(flat_metrics(results)))
-        protocols.append(dataset.protocol())
-    metrics = per_split[0]
-    if len(numbers) > 1:
+    folder = RunFolder(cfg.out, "evaluate")
+    fabric = Fabric(accelerator=cfg.accelerator, devices=1)
+    frame = parts[0].test[0] if len(parts) == 1 else dataset.frame  # of several splits, each image tests in some
+    x = embed_images(network.to(fabric.device), dataset.store(frame), device=fabric.device,
+                     workers=dataset.options.workers, progress="features" if cfg.progress else "")
+    place = pd.Series(range(len(frame)), index=frame["path"])
+    results = [rank_features(part, x[place[part.test[0]["path"]].tolist()], part.draws) for part in parts]
+    per_split = [nested(flat_metrics(result)) for result in results]
+    metrics, last = per_split[0], parts[-1]
+    if len(parts) > 1:
         metrics = {mode: mean_and_spread([split[mode] for split in per_split]) for mode in metrics}
-    folder.write_rankings(*dataset.test, results)
-    folder.write_protocol(*protocols)
-    folder.write_results({"pipeline": "evaluate", "checkpoint": str(cfg.checkpoint), "card": dataset.card.name,
-                          "seed": cfg.seed, "metrics": metrics, "counts": dataset.counts(),
-                          "splits": dict(zip(numbers, per_split, strict=True)) if len(numbers) > 1 else {},
-                          "data": {"fingerprint": dataset.fingerprint, **dataset.describe_split(),
-                                   "deviations": dataset.card.deviations(dataset.frame)},
+    folder.write_rankings(*last.test, results[-1])
+    folder.write_protocol(*(part.protocol() for part in parts))
+    folder.write_results({"pipeline": "evaluate", "checkpoint": str(cfg.checkpoint), "card": last.card.name,
+                          "seed": cfg.seed, "metrics": metrics, "counts": last.counts(),
+                          "splits": dict(zip(numbers, per_split, strict=True)) if len(parts) > 1 else {},
+                          "data": {"fingerprint": last.fingerprint, **last.describe_split(),
+                                   "deviations": last.card.deviations(last.frame)},
                           "seconds": round(time.monotonic() - started, 1)})
     figures = {f"{mode}/{name}": value for mode, row in metrics.items() for name, value in row.items()}
-    what = f"{dataset.card.name}, mean and standard deviation over {len(numbers)} splits" if len(numbers) > 1 \
-        else dataset.card.name
+    what = last.card.name + (f", mean and standard deviation over {len(parts)} splits" if len(parts) > 1 else "")
     print(f"{what}\n{table_of({'': figures})}\nrun folder: {folder.path}")
 
 

@@ -2,7 +2,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+import numpy as np
+from torch import Tensor, nn
 
 from mprd_pyg.evaluation import RankingResult, SingleShotResult, evaluate_ranking, evaluate_single_shot
 from mprd_pyg.evaluation.features import embed_images
@@ -19,22 +20,33 @@ def ranker(dataset: Dataset, network: nn.Module, device: Any, progress: bool = T
 
     In each camera mode, and for a card whose protocol is single shot also in that; the modes then rank all images.
     """
-    test, query, gallery = dataset.test
-    store = dataset.store(test)
-    person, camera = column(test, "person_id").numpy(), column(test, "camera_id").numpy()
-    modes = MODES if dataset.card.evaluation.cross_camera_valid else MODES[:1]
-
-    draws = dataset.draws
+    test = dataset.test[0]
+    store, draws = dataset.store(test), dataset.draws
 
     def rank() -> Results:
         x = embed_images(network, store, device=device, workers=dataset.options.workers,
-                         progress="test features" if progress else "").flatten(1).cpu()
-        sides = x[query], x[gallery], person[query], person[gallery], camera[query], camera[gallery]
-        results: Results = {mode: evaluate_ranking(*sides, mode=mode, top=top) for mode in modes}
-        if draws is not None:
-            results[SINGLE_SHOT] = evaluate_single_shot(*sides, draws, top=top)
-        return results
+                         progress="test features" if progress else "")
+        return rank_features(dataset, x, draws, top)
     return rank
+
+
+def rank_features(dataset: Dataset, x: Tensor, draws: np.ndarray | None, top: int = 50) -> Results:
+    """Rank by given features.
+
+    Args:
+        dataset: what is query and gallery.
+        x: (rows of ``dataset.test``, ...) features, each row taken as one vector.
+        draws: ``dataset.draws``.
+        top: length of the lists that are kept.
+    """
+    test, query, gallery = dataset.test
+    x, person, camera = x.flatten(1).cpu(), column(test, "person_id").numpy(), column(test, "camera_id").numpy()
+    modes = MODES if dataset.card.evaluation.cross_camera_valid else MODES[:1]
+    sides = x[query], x[gallery], person[query], person[gallery], camera[query], camera[gallery]
+    results: Results = {mode: evaluate_ranking(*sides, mode=mode, top=top) for mode in modes}
+    if draws is not None:
+        results[SINGLE_SHOT] = evaluate_single_shot(*sides, draws, top=top)
+    return results
 
 
 def flat_metrics(results: Results) -> dict[str, float]:

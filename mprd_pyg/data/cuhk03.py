@@ -76,17 +76,16 @@ def _images(mat: Any, box: str) -> dict[str, Callable[[], bytes]]:
         if cells.ndim != 2 or cells.shape[1] != 10:
             raise ValueError(f"{mat.filename}: {box}, pair {pair}: expected persons x 10 cells, found {cells.shape}")
         for (person, image), cell in np.ndenumerate(cells):
-            dataset = mat[cell]
-            if dataset.ndim == 3:                       # an empty cell is stored as a vector, its size
+            if mat[cell].ndim == 3:                     # an empty cell is stored as a vector, its size
                 name = f"{pair}_{person + 1:03d}_{1 if image < 5 else 2}_{image + 1:02d}.png"
-                found[f"images_{box}/{name}"] = _png(dataset, f"{mat.filename}: {name}")
+                found[f"images_{box}/{name}"] = _png(mat, cell, f"{mat.filename}: {name}")
     return found
 
 
-def _png(dataset: Any, what: str) -> Callable[[], bytes]:
+def _png(mat: Any, cell: Any, what: str) -> Callable[[], bytes]:
     def content() -> bytes:
         try:
-            pixels = dataset[()].T                      # (3, W, H) -> (H, W, 3)
+            pixels = mat[cell][()].T                      # (3, W, H) -> (H, W, 3)
         except (OSError, RuntimeError) as error:
             raise ValueError(f"{what} cannot be read, the archive is damaged: {error}") from error
         if pixels.dtype != np.uint8 or pixels.shape[2] != 3:
