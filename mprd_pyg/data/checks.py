@@ -119,6 +119,10 @@ def check_evaluable(card, frame: ImageTable) -> None:
         raise ValueError(f"card {card.name!r}: no identity is seen in two cameras among query and gallery "
                          f"(cameras found: {cameras}), so every query would be skipped; check the group "
                          f"'camera' in the pattern {card.pattern}")
+    cameras = sorted(set(query["camera_id"]) | set(gallery["camera_id"]))
+    if card.evaluation.single_shot and len(cameras) != 2:
+        raise ValueError(f"card {card.name!r}: single shot needs exactly two cameras among query and gallery, found "
+                         f"{', '.join(map(str, cameras[:10]))}: give camera_names that join them, or leave single_shot")
     if not card.evaluation.cross_camera_valid:
         logger.warning("%s: camera labels are meaningless; no cross-camera figure is valid", card.name)
 

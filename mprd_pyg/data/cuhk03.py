@@ -60,6 +60,9 @@ def open_cuhk03(archive: Path, folders: Sequence[Path] = ()) -> Iterator[list[Fi
                            [folder / f"cuhk03_new_protocol_config_{box}.mat"] if path.is_file()), None)
             if config is not None:
                 files += _lists(config, box, images[box])
+            else:
+                logger.warning("without cuhk03_new_protocol_config_%s.mat beside the archive, one level above it or in "
+                               "the output folder there are no lists for the 767/700 protocol", box)
         yield files
 
 

@@ -98,11 +98,11 @@ def test_another_archive_of_the_same_name_is_refused(small_copy, archive, tmp_pa
     assert tree(tmp_path / "out") == before
 
 
-def test_configurations_may_come_later(small_copy, archive, tmp_path):
+def test_configurations_may_come_later(small_copy, archive, tmp_path, caplog):
     bare = small_copy.write_mat(tmp_path / "a" / "b" / "cuhk-03.mat")
     out = tmp_path / "out"
     extract(bare, out, progress=False)
-    assert not (out / "lists_new_labeled").exists()
+    assert not (out / "lists_new_labeled").exists() and "without cuhk03_new_protocol_config_detected.mat" in caplog.text
     source = archive.parent.parent / "cuhk03_new_protocol_config_labeled.mat"
     (out / source.name).write_bytes(source.read_bytes())
     extract(bare, out, progress=False)

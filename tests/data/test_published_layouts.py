@@ -76,6 +76,18 @@ def test_cuhk01_two_images_of_two_cameras(small_copy, tmp_path):
     assert len(query) == 10 and len(gallery) == 20 and set(frame["camera_id"][query]) == {1}
 
 
+def test_single_shot_and_camera_names_are_checked(small_copy, tmp_path):
+    card, root = DataCard.load("cuhk01"), small_copy("cuhk01", tmp_path)
+    four = card.replace(camera_names={})
+    with pytest.raises(ValueError, match="single shot needs exactly two cameras among query and gallery, found 1, 2, "):
+        four.check_evaluable(four.scan(root))
+    four.replace(evaluation={}).check_evaluable(four.scan(root))
+    with pytest.raises(DataRootError, match="camera '3' in 'campus/0001003.png': the card's camera_names are '1', '2'"):
+        card.replace(camera_names={"1": 1, "2": 1}).scan(root)
+    moved = card.replace(camera_offset=10).scan(root)
+    assert set(moved["camera_id"]) == {11, 12}
+
+
 def test_viper_cameras_by_folder_and_gaps_in_the_numbers(small_copy, tmp_path):
     card, frame = scan("viper", small_copy("viper", tmp_path))
     train, query = (set(frame["person_id"][frame["split"] == split]) for split in ("train", "query"))
@@ -115,6 +127,13 @@ def test_cuhk03_classic_splits(extracted, caplog):
     assert detected["path"].str.startswith("images_detected/").all()
     with pytest.raises(DataRootError, match="splits_classic.json holds 2 splits, numbered from 0; split 2"):
         DataCard.load("cuhk03").replace(split=2).scan(extracted)
+
+
+def test_extracted_cuhk03_is_recognised(extracted):
+    with pytest.raises(DataRootError, match="looks like the data of the card 'cuhk03': use"):
+        DataCard.load("market1501").scan(extracted)
+    with pytest.raises(DataRootError, match=f"one level too low; use {extracted}"):
+        DataCard.load("cuhk03").scan(extracted / "images_labeled")
 
 
 def test_cuhk03_test_identities_without_images_are_reported(small_copy, tmp_path, caplog):
