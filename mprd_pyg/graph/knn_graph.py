@@ -1,10 +1,16 @@
 """From an embedding matrix to a kNN graph, a first-class PyG ``Data``."""
+import logging
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Data
 
-from mprd_pyg.graph.search import METRICS, NearestSearch
+from mprd_pyg.graph.exact import Neighbours
+from mprd_pyg.graph.indexes import METRICS, check_index
+from mprd_pyg.graph.search import NearestSearch
+
+log = logging.getLogger(__name__)
 
 
 def center_by_group(features: Tensor, groups: Tensor, normalize: bool = True,
@@ -47,9 +53,12 @@ class KNNGraph:
         metric: ``"cosine"`` or ``"l2"``; ``edge_attr`` is the cosine, or the negative squared distance.
         threshold: similarity above which all rows are neighbours; None keeps k fixed.
         k_max: upper bound of :math:`k_i`; ``num_capped`` counts the nodes on which it bit.
-        index: a FAISS factory string (see :class:`NearestSearch`); ``"Flat"`` is exact.
+        index: ``"Flat"`` or ``"exact"``; ``"hnsw"``, ``"ivfpq"``, ``"nndescent"``; ``"auto"``, which chooses by N;
+            or a FAISS factory string (see :class:`NearestSearch`).
         center_by: (N,) group of each row: search with each group's mean feature subtracted and the rest
             renormalised, so that neighbours are found across cameras (not in the papers; off by default).
+        recall_sample: whole graphs built with an approximate index carry ``recall``, the share of the true k
+            nearest that was found, measured on so many rows (drawn with a fixed seed); 0 measures nothing.
 
     Example::
 
@@ -58,15 +67,16 @@ class KNNGraph:
     """
 
     def __init__(self, k: int = 8, metric: str = "cosine", threshold: float | None = None, k_max: int | None = None,
-                 index: str = "Flat", center_by: Tensor | None = None):
+                 index: str = "Flat", center_by: Tensor | None = None, recall_sample: int = 500):
         if metric not in METRICS:
             raise ValueError(f"metric must be one of {sorted(METRICS)}, got {metric!r}")
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
+        check_index(index, metric)
         if k_max is not None and k_max < k:
             raise ValueError(f"k_max ({k_max}) is an upper bound of k per node and must not be below k ({k})")
         self.k, self.metric, self.threshold, self.k_max = k, metric, threshold, k_max
-        self.index, self.center_by = index, center_by
+        self.index, self.center_by, self.recall_sample = index, center_by, recall_sample
         self.num_capped = 0
 
     def __call__(self, features: Tensor, rows: Tensor | None = None, queries: Tensor | None = None, reach: int = 1,
@@ -97,11 +107,19 @@ class KNNGraph:
             query_center_by = groups[rows.to(groups.device)]
         self._check(features, queries, rows, groups, query_center_by)
         space, queries = self.space(features.detach(), queries, groups, query_center_by)
-        search = NearestSearch(space, self.metric, self.index)
-        num_nodes = len(space)
-        if queries is None:
-            rows = torch.arange(num_nodes, device=space.device) if rows is None else rows.to(space.device)
-            nodes, parts = rows, [self._search(search, space[rows], rows, rows)]
+        search = NearestSearch(space, self.metric, self.index, k=self.k)
+        num_nodes, recall = len(space), None
+        if queries is None and rows is None:
+            nodes = torch.arange(num_nodes, device=space.device)
+            found = search.neighbours(None, None, self.k, self.threshold, self.k_max)
+            parts = [self._edges(found, nodes)]
+            if self.recall_sample and search.index != "exact":
+                recall = search.recall(found, self.k, self.recall_sample)
+                log.info("recall@%d of the index %r: %.4f on %d of %d rows", self.k, self.index, recall,
+                         min(self.recall_sample, num_nodes), num_nodes)
+        elif queries is None:
+            nodes = rows.to(space.device)
+            parts = [self._search(search, space[nodes], nodes, nodes)]
         else:
             own = None if rows is None else rows.to(space.device)
             nodes = own if own is not None else num_nodes + torch.arange(len(queries), device=space.device)
@@ -115,6 +133,8 @@ class KNNGraph:
                 nodes = torch.cat([nodes, found])
         graph = Data(edge_index=torch.cat([edges for edges, _ in parts], dim=1),
                      edge_attr=torch.cat([value for _, value in parts]), num_nodes=num_nodes)
+        if recall is not None:
+            graph.recall = recall
         if keep_features:
             graph.x = space
         return graph
@@ -134,37 +154,11 @@ class KNNGraph:
 
     def _search(self, search: NearestSearch, queries: Tensor, nodes: Tensor, own: Tensor | None):
         """Edges (2, E) and similarities (E,) into ``nodes`` (Q,), grouped by node, nearest first."""
-        total = len(search.database)
-        most = total if self.k_max is None else self.k_max
-        widest = min(total, most + (own is not None))
-        width = min(self.k + (own is not None), widest)
-        if self.threshold is not None:
-            width = min(max(width + 1, 16), widest)
-        pending = torch.arange(len(queries), device=queries.device)
-        source, value, owner = [], [], []
-        while pending.numel():
-            similarity, found = search(queries[pending], width)
-            other = found >= 0
-            if own is not None:
-                other &= found != own[pending].unsqueeze(1)
-            rank = other.cumsum(1) - 1
-            limit = torch.full_like(pending, self.k)
-            done = torch.ones_like(pending, dtype=torch.bool)
-            if self.threshold is not None:
-                above = 1 + (other & (similarity > self.threshold)).sum(1)
-                limit = torch.maximum(limit, above).clamp(max=most)
-                # A last column above the threshold hides further neighbours: search that row wider.
-                done = (similarity[:, -1] <= self.threshold) | (width == widest)
-                if self.k_max is not None:
-                    self.num_capped += int((done & (above > self.k_max)).sum())
-            keep = other & (rank < limit.unsqueeze(1)) & done.unsqueeze(1)
-            source.append(found[keep])
-            value.append(similarity[keep])
-            owner.append(pending.unsqueeze(1).expand_as(found)[keep])
-            pending, width = pending[~done], min(2 * width, widest)
-        owner = torch.cat(owner)
-        order = torch.argsort(owner, stable=True)
-        return torch.stack([torch.cat(source)[order], nodes[owner[order]]]), torch.cat(value)[order]
+        return self._edges(search.neighbours(queries, own, self.k, self.threshold, self.k_max), nodes)
+
+    def _edges(self, found: Neighbours, nodes: Tensor):
+        self.num_capped += found.capped
+        return torch.stack([found.row, nodes.repeat_interleave(found.count)]), found.similarity
 
     def _check(self, features, queries, rows, groups, query_groups) -> None:
         if features.dim() != 2:
