@@ -24,17 +24,24 @@ def check_index(index: str, metric: str) -> None:
     """Refuse an index that FAISS cannot build or that cannot serve the metric, naming what was probably meant."""
     if index in NAMES:
         return
-    try:
-        made = faiss.index_factory(7680, index, METRICS[metric])  # a size that most product quantisers divide
-    except RuntimeError as error:
+    made, error = try_factory(index, METRICS[metric])
+    if made is None and try_factory(index, faiss.METRIC_L2)[0] is None:
         near = difflib.get_close_matches(index.lower(), [name.lower() for name in NAMES + FAISS_NAMES], 3, 0.4)
         near = [name for name in NAMES + FAISS_NAMES if name.lower() in near]
         raise ValueError(f"there is no index {index!r}: use one of {', '.join(NAMES)}, or a string of "
                          f"faiss.index_factory such as 'HNSW32'"
                          + (f"; did you mean {' or '.join(map(repr, near))}?" if near else "")) from error
-    if made.metric_type != METRICS[metric]:
+    if made is None or made.metric_type != METRICS[metric]:
         raise ValueError(f"the index {index!r} cannot serve metric={metric!r}: it only compares by its own "
                          f"distance. Use 'exact', 'hnsw', 'ivfpq' or 'nndescent', which serve both metrics")
+
+
+def try_factory(index: str, metric: int) -> tuple[faiss.Index | None, RuntimeError | None]:
+    """The index for a size that most product quantisers divide, or FAISS's objection."""
+    try:
+        return faiss.index_factory(7680, index, metric), None
+    except RuntimeError as error:
+        return None, error
 
 
 def resolve(index: str, rows: int, on_device: bool = False) -> str:
@@ -146,10 +153,8 @@ def complete(similarity: Tensor, row: Tensor, queries: Tensor, own: Tensor, exac
     limit, above = torch.full_like(own, k), torch.zeros_like(own)
     if threshold is not None:
         above = 1 + (other & (similarity > threshold)).sum(1)
-        limit = torch.maximum(limit, above).clamp(max=most)
+        limit = above.clamp(min=k, max=most)
     done = other.sum(1) >= limit
-    if threshold is not None:
-        done &= (other.sum(1) >= above) | (above > (len(exact.database) if most is None else most))
     left = (~done).nonzero().flatten()
     keep = other & done.unsqueeze(1) & (other.cumsum(1) <= limit.unsqueeze(1))
     capped = 0 if most is None or threshold is None else int((above[done] > most).sum())

@@ -76,7 +76,7 @@ def test_keys_sort_by_similarity_then_row(values):
     keys = [encode(np.float32(v), i) for i, v in enumerate(values)]
     order = sorted(range(len(values)), key=lambda i: (-values[i], i))
     assert [i for _, i in sorted(zip(keys, range(len(keys)), strict=True))] == order
-    similarity, row = decode(np.array([*keys, EMPTY]))
+    similarity, row = decode(np.array([*keys, EMPTY], np.uint64))
     assert similarity.tolist() == [*map(float, np.float32(values)), -np.inf] and row.tolist() == [*range(len(keys)), -1]
 
 

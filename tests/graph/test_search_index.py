@@ -38,7 +38,7 @@ def test_finds_what_exact_search_finds(index, metric, caplog):
         graph = KNNGraph(k=7, metric=metric, index=index)(x)
     assert "recall" not in exact
     found = sum(len(np.intersect1d(a, b)) for a, b in zip(lists(exact), lists(graph), strict=True)) / (7 * 2000)
-    assert found > 0.9
+    assert found > (0.25 if index == "IVF8,Flat" else 0.95)  # that one probes one cell of eight
     assert abs(graph.recall - found) < 0.03  # 500 of the 2,000 rows are a sample of the truth
     assert f"recall@7 of the index {index!r}: {graph.recall:.4f} on 500 of 2000 rows" in caplog.text
     # similarities are those of the exact search wherever the neighbour is
