@@ -97,9 +97,9 @@ def absorb(block, start, slots, col0, both, labels, own, half_row, half_col, lis
         row = block[r]
         slot = slots[r]
         if len(half_row):
-            h = half_row[slot]
-            for c in range(columns):
-                row[c] = min(row[c] - (h + half_col[col0 + c]), np.float32(0))
+            h, other = half_row[slot], half_col[col0:col0 + columns]
+            for c in range(np.uint32(columns)):
+                row[c] -= h + other[c]
         mine = own[slot] - col0
         if 0 <= mine < columns and own[slot] >= 0:
             row[mine] = np.nan
@@ -119,6 +119,8 @@ def absorb(block, start, slots, col0, both, labels, own, half_row, half_col, lis
                     continue
             for c in range(b, min(b + CHUNK, columns)):
                 similarity = row[c]
+                if len(half_row) and similarity > 0:
+                    similarity = np.float32(0)  # a squared distance below 0 is rounding
                 if similarity >= bar:
                     fill = offer(slot, similarity, labels[col0 + c], lists, worst, threshold, gate, above, pool_slot,
                                  pool_key, fill)

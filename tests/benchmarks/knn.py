@@ -1,0 +1,178 @@
+"""Speed of the kNN graph beside FAISS's flat index and the bare matrix product, all in one run.
+
+    python tests/benchmarks/knn.py --rows 13000 --dim 2048
+    python tests/benchmarks/knn.py --growth growth.png --sizes 10000 30000 100000 300000 1000000
+    python tests/benchmarks/knn.py --one auto --rows 1000000 --dim 256
+
+Features are unit vectors like those of a re-identification network: 20 images of each identity, a Gaussian of total
+standard deviation ``--spread`` around the identity's random direction (1.0: two images of a person have a cosine of
+about 0.5; 1.5: about 0.3, where strangers among a million come as near). Times are CPU seconds of the process, which
+hold on a busy machine too, and wall seconds. ``--growth`` measures each size in a process of its own, and draws time
+and peak memory, with a table beside the picture (``.csv`` and ``.md``).
+"""
+import argparse
+import json
+import logging
+import resource
+import subprocess
+import sys
+import time
+import warnings
+
+warnings.simplefilter("ignore")
+
+import faiss  # noqa: E402
+import pandas as pd  # noqa: E402
+import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
+
+from mprd_pyg.graph import KNNGraph  # noqa: E402
+from mprd_pyg.graph.exact import ExactSearch  # noqa: E402
+
+BLOCK = 1024
+
+
+def identities(rows: int, dim: int, spread: float, images: int = 20, seed: int = 0) -> torch.Tensor:
+    """Unit features (rows, dim), images of an identity scattered over all rows; drawn in place, part by part."""
+    draw = torch.Generator().manual_seed(seed)
+    centre = F.normalize(torch.randn(-(-rows // images), dim, generator=draw))
+    person = torch.randperm(rows, generator=draw).div(images, rounding_mode="floor")
+    x = torch.empty(rows, dim)
+    for part, who in zip(x.split(50_000), person.split(50_000), strict=True):
+        part.normal_(0, spread / dim ** 0.5, generator=draw).add_(centre[who])
+        part.div_(part.norm(dim=1, keepdim=True))
+    return x
+
+
+def timed(function, repeat: int = 1):
+    """Least CPU seconds of ``repeat`` runs, least wall seconds, and the last result."""
+    cpu = wall = float("inf")
+    for _ in range(repeat):
+        before, start = time.process_time(), time.perf_counter()
+        result = function()
+        cpu, wall = min(cpu, time.process_time() - before), min(wall, time.perf_counter() - start)
+    return cpu, wall, result
+
+
+def bare_product(x: torch.Tensor) -> None:
+    """The whole similarity matrix in blocks, each thrown away."""
+    out = torch.empty(BLOCK * BLOCK)
+    for rows in x.split(BLOCK):
+        for columns in x.split(BLOCK):
+            torch.mm(rows, columns.T, out=out[:len(rows) * len(columns)].view(len(rows), len(columns)))
+
+
+def topk(x: torch.Tensor, k: int) -> None:
+    """Blocks of the product, each followed by ``torch.topk``."""
+    for rows in x.split(BLOCK):
+        (rows @ x.T).topk(k + 1)
+
+
+def compare(args) -> None:
+    """Print the table of one size."""
+    rows, dim, k = args.rows, args.dim, args.k
+    x = identities(rows, dim, args.spread)
+    small, own = x[:3000], torch.arange(rows)
+    for metric in ("cosine", "l2"):  # compile before anything is timed
+        KNNGraph(k=k, metric=metric, threshold=0.5)(small)
+    KNNGraph(k=k, index="nndescent", recall_sample=0)(small)
+    print(f"N = {rows:,}, d = {dim}, k = {k}, spread {args.spread}, {torch.get_num_threads()} threads\n")
+    print("| | CPU s | wall s | GFLOP per CPU s (2 N² d) | of the bare product | of IndexFlatIP | recall |")
+    print("|---|---|---|---|---|---|---|")
+    base = {}
+
+    def row(name, function, repeat=args.repeat):
+        cpu, wall, result = timed(function, repeat)
+        base.setdefault("product", cpu)
+        if name.startswith("IndexFlatIP"):
+            base["flat"] = cpu
+        flat = f"{base['flat'] / cpu:.2f} x" if "flat" in base else ""
+        recall = f"{result.recall:.4f}" if "recall" in (result or ()) else ""
+        print(f"| {name} | {cpu:.2f} | {wall:.2f} | {2 * rows ** 2 * dim / cpu / 1e9:.0f} "
+              f"| {base['product'] / cpu:.2f} x | {flat} | {recall} |", flush=True)
+
+    def flat():
+        index = faiss.IndexFlatIP(dim)
+        index.add(x.numpy())
+        index.search(x.numpy(), k + 1)
+
+    def search(metric):
+        ExactSearch(x, metric).neighbours(x, own, k)
+
+    row(f"torch.mm in blocks of {BLOCK} x {BLOCK}", lambda: bare_product(x))
+    row("IndexFlatIP, add and search", flat)
+    row("torch.mm + torch.topk", lambda: topk(x, k))
+    row("ExactSearch.neighbours (symmetry not used)", lambda: search("cosine"))
+    row("ExactSearch.neighbours, L2", lambda: search("l2"))
+    row(f"KNNGraph(k={k})", lambda: KNNGraph(k=k)(x))
+    row(f"KNNGraph(k={k}, metric='l2')", lambda: KNNGraph(k=k, metric="l2")(x))
+    row(f"KNNGraph(k={k}, threshold={args.threshold})", lambda: KNNGraph(k=k, threshold=args.threshold)(x))
+    for index in args.indexes:
+        row(f"KNNGraph(k={k}, index={index!r})", lambda index=index: KNNGraph(k=k, index=index)(x), 1)
+
+
+def one(args) -> None:
+    """Build one graph and print what it took as JSON; memory is the peak of the whole process."""
+    x = identities(args.rows, args.dim, args.spread)
+    KNNGraph(k=args.k, index=args.one, recall_sample=0)(x[:3000])
+    KNNGraph(k=args.k, index="nndescent", recall_sample=0)(x[:3000])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    cpu, wall, graph = timed(lambda: KNNGraph(k=args.k, index=args.one)(x))  # the measurement of recall included
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"index": args.one, "rows": args.rows, "dim": args.dim, "k": args.k, "spread": args.spread,
+                      "threads": torch.get_num_threads(), "cpu_s": round(cpu, 2), "wall_s": round(wall, 2),
+                      "mib": round(peak / 1024), "mib_before": round(before / 1024),
+                      "recall": graph.get("recall", 1.0)}))
+
+
+def growth(args) -> None:
+    """Measure all sizes and kinds, each in its own process, and draw them."""
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    lines = []
+    for index in ["exact", *args.indexes]:
+        for rows in args.sizes:
+            if index != args.last and rows > args.most:
+                continue
+            command = [sys.executable, __file__, "--one", index, "--rows", str(rows), "--dim", str(args.dim), "--k",
+                       str(args.k), "--spread", str(args.spread)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            lines.append(json.loads(done.stdout.splitlines()[-1]))
+            print(lines[-1], flush=True)
+            table = pd.DataFrame(lines)
+            table.to_csv(f"{args.growth.removesuffix('.png')}.csv", index=False)
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for axis, column, label in zip(axes, ("cpu_s", "mib"), ("CPU seconds", "peak MiB, features included"), strict=True):
+        for index, part in table.groupby("index", sort=False):
+            axis.loglog(part["rows"], part[column], "o-", label=index)
+        axis.set(xlabel="N", ylabel=label)
+        axis.grid(alpha=0.3, which="both")
+    axes[0].legend()
+    figure.suptitle(f"kNN graph, d = {args.dim}, k = {args.k}")
+    figure.savefig(args.growth, dpi=150)
+
+
+def main() -> None:
+    """Parse and run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=13_000)
+    parser.add_argument("--dim", type=int, default=256)
+    parser.add_argument("--k", type=int, default=10)
+    parser.add_argument("--spread", type=float, default=1.0)
+    parser.add_argument("--threshold", type=float, default=0.6)
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--indexes", nargs="*", default=["hnsw", "ivfpq", "nndescent"])
+    parser.add_argument("--one", help="build one graph with this index and print JSON")
+    parser.add_argument("--growth", help="picture to draw")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 30_000, 100_000, 300_000, 1_000_000])
+    parser.add_argument("--last", default="nndescent", help="the kind of index that is also measured beyond --most")
+    parser.add_argument("--most", type=int, default=100_000, help="largest size of the other kinds")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    (one if args.one else growth if args.growth else compare)(args)
+
+
+if __name__ == "__main__":
+    main()
