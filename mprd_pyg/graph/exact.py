@@ -208,7 +208,7 @@ class ExactSearch:
 
 def half_norms(x: Tensor) -> np.ndarray:
     """(N,) half the squared norms."""
-    half = x.pow(2).sum(1).div_(2)
+    half = torch.cat([part.pow(2).sum(1) for part in x.split(65_536)]).div_(2)  # no second matrix of N x d
     if not bool(torch.isfinite(half).all()):
         bad = int((~torch.isfinite(half)).nonzero()[0])
         raise ValueError(f"the squared norm of row {bad} is beyond float32: scale the features down")

@@ -2,13 +2,13 @@
 import logging
 import threading
 
-import faiss
 import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
 
 from mprd_pyg.graph import candidates as kernel
+from mprd_pyg.graph.cells import compare_cells, nearest_cells
 from mprd_pyg.graph.exact import ExactSearch, Lists, Neighbours, share
 from mprd_pyg.graph.indexes import complete
 
@@ -112,29 +112,50 @@ class NNDescent:
     """Approximate K nearest rows of every row.
 
     The rows are cut into cells by k-means; each row is compared with the rows of its nearest cells, block by
-    block (the products run at matrix speed, and each serves both sides). What was missed is then found
-    through neighbours of neighbours (Dong et al., WWW 2011), over paths with an edge that is still fresh.
-    The result does not depend on the number of threads, up to the rounding of equal similarities.
+    block (the products run at matrix speed, and each serves both sides), a group of cells at a time until
+    ``enough`` of a sample's true neighbours are found. The rest is found through neighbours of neighbours
+    (Dong et al., WWW 2011), over paths with an edge that is still fresh, which needs that many to start
+    from. The result does not depend on the number of threads.
 
     Args:
         exact: the exact search over the rows.
         metric: ``"cosine"`` (inner product) or ``"l2"``.
         k: neighbours that will be asked for; max(16, k + 6) are kept.
         cell: mean rows per cell.
-        probes: cells that a row is compared with.
+        probes: cells per group.
+        most_probes: cells that a row is compared with at most.
+        enough: recall on ``sample`` rows, drawn with ``seed``, at which the descent begins.
         rounds: at most so many rounds of descent; fewer once under 0.5 % of the neighbours change in one.
-        seed: of the k-means sample.
+        sample: rows on which the recall of the start is measured.
+        seed: of the samples.
     """
 
-    def __init__(self, exact: ExactSearch, metric: str, k: int, cell: int = 512, probes: int = 12, rounds: int = 4,
-                 seed: int = 0):
+    def __init__(self, exact: ExactSearch, metric: str, k: int, cell: int = 512, probes: int = 8,
+                 most_probes: int = 96, enough: float = 0.75, rounds: int = 5, sample: int = 300, seed: int = 0):
         total, self.exact, self.metric = len(exact.database), exact, metric
-        width = min(max(16, k + 6), total)
-        cells, self.place = self._cells(exact.database, max(1, total // cell), probes, seed)
+        generator = np.random.default_rng(seed)
+        cells = max(1, total // cell)
+        nearest = nearest_cells(exact.database, cells, min(most_probes, cells), generator)
+        self.place = torch.from_numpy(np.argsort(nearest[:, 0], kind="stable"))
+        nearest = nearest[self.place.numpy()]
         x = exact.database[self.place]
         half = None if exact.half is None else exact.half[self.place.numpy()]
-        lists = self._compare_cells(x, half, cells, width)
-        self.lists = self._descend(x.numpy(), half, lists, rounds)
+        some = np.sort(generator.choice(total, min(sample, total), replace=False))
+        truth = exact.neighbours(x[some], self.place[some], min(k, total - 1)).row.view(len(some), -1)
+        found = Lists(total, min(max(16, k + 6), total), half=None if half is None else (half, half))
+        for first in range(0, nearest.shape[1], probes):
+            compare_cells(x, nearest, first, min(first + probes, nearest.shape[1]), cells, found)
+            row = self._rows(found.lists[some])
+            recall = float((truth.unsqueeze(2) == row[:, :truth.shape[1]].unsqueeze(1)).any(2).float().mean())
+            log.info("nndescent: %s rows, %d of %s cells each: recall %.3f", f"{total:,}",
+                     min(first + probes, nearest.shape[1]), f"{cells:,}", recall)
+            if recall >= enough:
+                break
+        self.lists = self._descend(x.numpy(), np.empty(0, np.float32) if half is None else half, found.lists, rounds)
+
+    def _rows(self, lists):
+        row = kernel.decode(lists)[1]
+        return torch.from_numpy(np.where(row >= 0, self.place.numpy()[row], -1))
 
     def itself(self, k: int, threshold: float | None = None, most: int | None = None) -> Neighbours:
         """The neighbours of every row; what the lists leave open is searched exactly."""
@@ -157,48 +178,7 @@ class NNDescent:
         return torch.from_numpy(similarity), torch.from_numpy(row)
 
     @staticmethod
-    def _cells(database, number, probes, seed):
-        """The rows that visit each cell, as (pointers, rows in cell order), the cells' bounds, and that order."""
-        total, dim = database.shape
-        generator = torch.Generator().manual_seed(seed)
-        sample = torch.randperm(total, generator=generator)[:64 * number]
-        means = faiss.Kmeans(dim, number, niter=6, max_points_per_centroid=64, min_points_per_centroid=1, seed=seed)
-        means.train(database[sample].numpy())
-        probes = min(probes, number)
-        nearest = ExactSearch(torch.from_numpy(means.centroids), "l2").neighbours(
-            database, torch.full((total,), -1), probes).row.view(total, probes)
-        log.info("nndescent: %s rows in %s cells", f"{total:,}", f"{number:,}")
-        place = nearest[:, 0].argsort(stable=True)
-        nearest = nearest[place]
-        bounds = torch.bincount(nearest[:, 0], minlength=number).cumsum(0).tolist()
-        visitor = nearest.flatten().argsort(stable=True).div(probes, rounding_mode="floor").numpy()
-        visits = torch.bincount(nearest.flatten(), minlength=number).cumsum(0).tolist()
-        return ([0, *bounds], [0, *visits], visitor), place
-
-    @staticmethod
-    def _compare_cells(x, half, cells, width, block=1024):
-        bounds, visits, visitor = cells
-        found = Lists(len(x), width, half=None if half is None else (half, half))
-        identity, lock = np.arange(len(x)), threading.Lock()
-
-        def task(item, buffer):
-            cell, first = item
-            rows = visitor[first:min(first + block, visits[cell + 1])]
-            queries = x[torch.from_numpy(rows)]
-            for left in range(bounds[cell], bounds[cell + 1], block):
-                right = min(left + block, bounds[cell + 1])
-                products = torch.mm(queries, x[left:right].T,
-                                    out=buffer[:len(rows) * (right - left)].view(len(rows), right - left))
-                with lock:  # a row may visit two cells at the same time; reading is a tenth of the product
-                    found.absorb(products, rows, left, True, identity, identity)
-
-        share(task, ((cell, first) for cell in range(len(bounds) - 1)
-                     for first in range(visits[cell], visits[cell + 1], block)), block ** 2)
-        return found.lists
-
-    @staticmethod
     def _descend(x, half, lists, rounds):
-        half = np.empty(0, np.float32) if half is None else half
         fresh, scratch = lists != kernel.EMPTY, threading.local()
         for number in range(rounds):
             better, (ptr, back) = np.empty_like(lists), reverse(lists, fresh, lists.shape[1])
