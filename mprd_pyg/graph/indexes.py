@@ -112,7 +112,7 @@ class IndexedSearch:
         self.exact, self.metric, self.name = exact, metric, index
         database = exact.database
         self.index = make_index(index, len(database), database.shape[1], metric, k)
-        if database.is_cuda:
+        if database.device.type != "cpu":
             self.index = to_gpu(self.index, index, database.device)
         self.index.train(database)
         for first in range(0, len(database), self.BATCH):  # in parts, between which Ctrl-C is heard

@@ -96,16 +96,17 @@ class KNNGraph:
             keep_features: store as ``x`` (N, d) the features in which the search was made.
 
         Raises:
-            ValueError: NaN or infinite features (names the first row), or fewer rows than k.
+            ValueError: NaN or infinite features (names the first row), fewer rows than k, rows out of range,
+                groups or queries whose number does not fit.
         """
         if features.dim() == 3:
             live = [None] * len(features) if queries is None else queries
             return [self(bank, rows, query, reach, center_by, query_center_by, keep_features)
                     for bank, query in zip(features, live, strict=True)]
         groups = self.center_by if center_by is None else center_by
+        self._check(features, queries, rows, groups, query_center_by)
         if query_center_by is None and queries is not None and rows is not None and groups is not None:
             query_center_by = groups[rows.to(groups.device)]
-        self._check(features, queries, rows, groups, query_center_by)
         space, queries = self.space(features.detach(), queries, groups, query_center_by)
         search = NearestSearch(space, self.metric, self.index, k=self.k)
         num_nodes, recall = len(space), None
@@ -177,8 +178,14 @@ class KNNGraph:
             raise ValueError(f"center_by needs one group per row: {len(features)} rows, {len(groups)} groups")
         if rows is not None and queries is not None and len(rows) != len(queries):
             raise ValueError(f"queries stand in for rows one by one: {len(rows)} rows, {len(queries)} queries")
-        if groups is not None and queries is not None and query_groups is None:
-            raise ValueError("a camera-centred search needs query_center_by, the group of each query")
+        if rows is not None and rows.numel() and (int(rows.min()) < 0 or int(rows.max()) >= len(features)):
+            raise ValueError(f"rows must lie in 0 ... {len(features) - 1}, got {int(rows.min())} ... {int(rows.max())}")
+        if groups is not None and queries is not None:
+            if query_groups is None and rows is None:
+                raise ValueError("a camera-centred search needs query_center_by, the group of each query")
+            if query_groups is not None and len(query_groups) != len(queries):
+                raise ValueError(f"query_center_by needs one group per query: {len(queries)} queries, "
+                                 f"{len(query_groups)} groups")
 
     def __repr__(self) -> str:
         return (f"{type(self).__name__}(k={self.k}, metric={self.metric!r}, threshold={self.threshold}, "

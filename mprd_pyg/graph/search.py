@@ -30,7 +30,8 @@ class NearestSearch:
         block: rows per block of an exact search, which bounds its memory.
         k: neighbours that will be asked for (an index may be laid out for it).
 
-    Features on a CUDA device are searched there, exactly, without a copy to the host.
+    Features on a device are searched there, without a copy to the host: exactly, or by the kinds of FAISS index that
+    its GPU build serves, where that is installed (IVF kinds by factory string).
     """
 
     #: queries per database row from which an index is built
@@ -40,8 +41,9 @@ class NearestSearch:
         check_index(index, metric)
         self.database = database.detach().contiguous().float()
         self.metric, self.block, self.k = metric, block, k
-        self.index = resolve(index, len(database), database.is_cuda)
-        kind = DeviceSearch if database.is_cuda else ExactSearch
+        on_device = database.device.type != "cpu"
+        self.index = resolve(index, len(database), on_device)
+        kind = DeviceSearch if on_device else ExactSearch
         self.exact = kind(self.database, metric, block)
         self._indexed = None
 

@@ -152,3 +152,31 @@ def test_overflow_is_named():
     x[7] = 1e20
     with pytest.raises(ValueError, match="row 7"):
         KNNGraph(k=2, metric="l2")(x)
+
+
+def test_a_graph_built_by_the_device_path_is_the_same(monkeypatch):
+    x = F.normalize(torch.randn(200, 12, generator=torch.Generator().manual_seed(0)))
+    x[50:60] = x[3]
+    rows, live = torch.tensor([4, 9, 150]), x[[5, 10, 151]]
+    calls = [dict(), dict(rows=rows, reach=2), dict(rows=rows, queries=live), dict(queries=live, reach=3)]
+    for options in (dict(k=4), dict(k=4, metric="l2"), dict(k=3, threshold=0.5), dict(k=3, threshold=0.3, k_max=9)):
+        expected = [KNNGraph(**options)(x, **call) for call in calls]
+        with monkeypatch.context() as patch:
+            patch.setattr("mprd_pyg.graph.search.ExactSearch", DeviceSearch)
+            for call, graph in zip(calls, expected, strict=True):
+                there = KNNGraph(**options)(x, **call)
+                assert torch.equal(there.edge_index, graph.edge_index)
+                torch.testing.assert_close(there.edge_attr, graph.edge_attr, atol=2e-6, rtol=1e-5)
+
+
+def test_groups_queries_and_rows_that_do_not_fit_are_named():
+    x, group = torch.randn(20, 3), torch.arange(20) % 2
+    with pytest.raises(ValueError, match="one group per query: 3 queries, 2 groups"):
+        KNNGraph(k=2, center_by=group)(x, queries=x[:3], query_center_by=group[:2])
+    with pytest.raises(ValueError, match="rows must lie in 0 ... 19, got 3 ... 20"):
+        KNNGraph(k=2)(x, rows=torch.tensor([3, 20]))
+    with pytest.raises(ValueError, match="one group per row: 20 rows, 19 groups"):
+        KNNGraph(k=2, center_by=group[:19])(x)
+    x[11] = torch.inf
+    with pytest.raises(ValueError, match="queries hold NaN or infinite values in 1 rows, the first is row 2"):
+        KNNGraph(k=2)(x[:10], queries=x[9:14])
