@@ -1,10 +1,13 @@
 """Neighbour lists (compressed rows) of any PyG graph, and ragged gathers from them."""
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
+
+from mprd_pyg.graph.pair_kernels import both_ways
 
 
 def ragged_arange(start: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,10 +57,67 @@ class NeighbourLists:
         owner, position = ragged_arange(start, self.ptr[nodes + 1] - start)
         return owner, self.neighbour[position]
 
+    def capped(self, most: int | None, seed: int = 0) -> "NeighbourLists":
+        """At most ``most`` neighbours of each node, chosen at random by (seed, node, neighbour), on every device alike.
+
+        The choice depends on nothing else, so that a node keeps its neighbours whatever is asked beside it, and a
+        longer list gains neighbours without changing the order of preference of the old ones.
+        """
+        if most is None or not len(self.neighbour) or int(self.ptr.diff().max()) <= most:
+            return self
+        known = self._capped.get((most, seed))
+        if known is None:
+            known = self._capped[most, seed] = self._cap(most, seed)
+        return known
+
+    def _cap(self, most: int, seed: int) -> "NeighbourLists":
+        degree = self.ptr.diff()
+        long = (degree > most).nonzero().flatten()
+        owner, position = ragged_arange(self.ptr[long], degree[long])
+        preference = mixed(mixed(mixed(long.new_tensor(seed)) + long[owner]) + self.neighbour[position])
+        order = preference.argsort(stable=True)
+        order = order[owner[order].argsort(stable=True)]  # by node, then by preference
+        length = degree[long]
+        rank = torch.arange(len(owner), device=owner.device) - (length.cumsum(0) - length)[owner]
+        keep = torch.ones_like(self.neighbour, dtype=torch.bool)
+        keep[position[order[rank >= most]]] = False
+        ptr = torch.zeros_like(self.ptr)
+        ptr[1:] = degree.clamp(max=most).cumsum(0)
+        return NeighbourLists(ptr, self.neighbour[keep])
+
+    @cached_property
+    def _capped(self) -> dict:
+        return {}
+
+    @cached_property
+    def both_ways(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The undirected lists, on the host: see :func:`mprd_pyg.graph.pair_kernels.both_ways`."""
+        return both_ways(self.ptr.cpu().numpy(), self.neighbour.cpu().numpy())
+
+    def reached(self, nodes: Tensor, hops: int) -> Tensor:
+        """(N,) bool: ``nodes`` and everything within ``hops`` steps over the lists."""
+        found = torch.zeros(self.num_nodes, dtype=torch.bool, device=self.ptr.device)
+        found[nodes] = True
+        frontier = found.nonzero().flatten()
+        for _ in range(hops):
+            new = torch.zeros_like(found)
+            new[self.gather(frontier)[1]] = True
+            frontier = (new & ~found).nonzero().flatten()
+            found |= new
+        return found
+
     def contains(self, node: Tensor, neighbour: Tensor) -> Tensor:
         """Whether ``neighbour`` (S,) stands in NN(``node`` (S,)), element by element."""
         owner = torch.repeat_interleave(torch.arange(self.num_nodes, device=self.ptr.device), self.ptr.diff())
         return contains_sorted(owner * self.num_nodes + self.neighbour, node * self.num_nodes + neighbour)
+
+
+def mixed(x: Tensor) -> Tensor:
+    """splitmix64 of 64-bit integers: the same seemingly random integers on every device."""
+    x = x - 7046029254386353131
+    x = (x ^ ((x >> 30) & (1 << 34) - 1)) * -4658895280553007687
+    x = (x ^ ((x >> 27) & (1 << 37) - 1)) * -7723592293110705685
+    return x ^ ((x >> 31) & (1 << 33) - 1)
 
 
 def sort_keys(keys: Tensor) -> Tensor:
