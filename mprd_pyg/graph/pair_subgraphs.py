@@ -39,7 +39,7 @@ class PairSubgraphs:
         batch = PairSubgraphs()(graph, pairs)   # pairs (P, 2) -> Batch of P graphs
         batch[5].n_id[batch[5].root_index]      # the pair itself: nodes are sorted, roots are marked
 
-    As a transform in the manner of PyG, alone, in ``transforms.Compose`` or as the ``transform`` of a dataset or loader,
+    As a transform in the manner of PyG, in ``transforms.Compose`` or as the ``transform`` of a dataset or loader,
     it takes a graph with ``edge_label_index`` (2, P), as ``RandomLinkSplit`` gives it, and returns the same batch, with
     ``edge_label`` as ``y`` and, where the graph has node features, their rows as ``x``::
 
@@ -117,11 +117,13 @@ class PairSubgraphs:
     def _builder(self, graph, pairs) -> tuple[CompiledBuilder | TensorBuilder, Tensor]:
         whole = as_lists(graph)
         pairs = torch.as_tensor(pairs, device=whole.ptr.device).contiguous()
-        self._check(pairs, whole.num_nodes)
+        self.check(pairs, whole.num_nodes)
         builder = CompiledBuilder if whole.ptr.device.type == "cpu" else TensorBuilder
         return builder(self.lists(whole), whole if self.edges == "induced" else None, self.hops), pairs.long()
 
-    def _check(self, pairs: Tensor, num_nodes: int) -> None:
+    @staticmethod
+    def check(pairs: Tensor, num_nodes: int) -> None:
+        """Refuse anything but different nodes of the graph, (P, 2), by a ``ValueError`` that names what is wrong."""
         if pairs.dim() != 2 or pairs.shape[1] != 2 or pairs.is_floating_point():
             raise ValueError(f"expected integer pairs of shape (P, 2), got {tuple(pairs.shape)} {pairs.dtype}")
         if pairs.numel() == 0:

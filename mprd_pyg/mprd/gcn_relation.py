@@ -4,6 +4,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from mprd_pyg.graph import NeighbourLists, PairSubgraphs
+from mprd_pyg.mprd.double_star import can_share, double_star_logits
 from mprd_pyg.mprd.pair_classifier import PairClassifier
 from mprd_pyg.relations.base import Relation, candidate_edges, judged
 
@@ -19,16 +20,22 @@ class GCNRelation(Relation):
         mu: least likelihood (0.5).
         believe: ``"likelihood"`` is the paper. ``"similarity"`` is a control: it believes as many pairs as the GCN
             accepts, but the most similar ones.
-        chunk: pairs per forward pass, which bounds the memory.
+        max_bytes: memory of what the pairs share, and of a forward pass; more pairs go in several passes, which changes
+            no likelihood but for rounding.
+        share: compute what double stars have in common once (:mod:`mprd_pyg.mprd.double_star`), where that is
+            possible: Eq. 4's edges, the paper's head, on the host. False always classifies pair by pair.
     """
 
     def __init__(self, classifier: PairClassifier, subgraphs: PairSubgraphs, mu: float = 0.5,
-                 believe: str = "likelihood", chunk: int = 1024):
+                 believe: str = "likelihood", max_bytes: int = 1 << 30, share: bool = True):
         if believe not in ("likelihood", "similarity"):
             raise ValueError(f"believe must be 'likelihood' or 'similarity', got {believe!r}")
         if not 0 <= mu < 1:
             raise ValueError(f"mu is a likelihood in [0, 1), got {mu}")
-        self.classifier, self.subgraphs, self.mu, self.believe, self.chunk = classifier, subgraphs, mu, believe, chunk
+        if max_bytes < 1:
+            raise ValueError(f"max_bytes must be positive, got {max_bytes}")
+        self.classifier, self.subgraphs, self.mu, self.believe = classifier, subgraphs, mu, believe
+        self.max_bytes, self.share = max_bytes, share
         self.reach = 2 + subgraphs.reach
 
     @torch.no_grad()
@@ -49,14 +56,19 @@ class GCNRelation(Relation):
             return graph.x.new_zeros(0)
         training = self.classifier.training
         self.classifier.eval()
-        lists = NeighbourLists.from_graph(graph)
-        batches = [self.subgraphs(lists, part) for part in pairs.split(self.chunk)]
-        nodes = torch.cat([batch.n_id for batch in batches]).unique()
-        features = graph.x[nodes]
-        projected = self.classifier.project(features)
-        logits = []
-        for batch in batches:
-            batch.n_id = torch.searchsorted(nodes, batch.n_id)
-            logits.append(self.classifier(batch, features, projected))
+        logits = self._logits(NeighbourLists.from_graph(graph), graph.x, pairs)
         self.classifier.train(training)
-        return torch.cat(logits).sigmoid()
+        return logits.sigmoid()
+
+    def _logits(self, lists: NeighbourLists, features: Tensor, pairs: Tensor) -> Tensor:
+        gcn = self.classifier
+        self.subgraphs.check(pairs, lists.num_nodes)
+        walk = self.subgraphs.lists(lists)
+        # Features are projected once per node in reach, and are never gathered per subgraph.
+        nodes = walk.reached(pairs.flatten(), self.subgraphs.hops).nonzero().flatten()
+        projected = gcn.project_rows(features, nodes)
+        if self.share and self.subgraphs.edges == "roots" and self.subgraphs.hops == 1 and can_share(gcn, projected):
+            return double_star_logits(gcn, walk, pairs, projected, self.max_bytes)
+        node_bytes = 4 * projected.shape[1] * projected.element_size()
+        batches = self.subgraphs.batches(lists, pairs, max_bytes=min(self.max_bytes, 1 << 27), node_bytes=node_bytes)
+        return torch.cat([gcn(batch, features, projected) for batch in batches])

@@ -1,34 +1,21 @@
 """Speed of the graph stage beside named baselines, in one run: python tests/benchmarks/graph_stage.py [rows] [dim].
 
-Baselines: a FAISS ``IndexFlatIP``; one pair at a time with PyG's ``k_hop_subgraph`` and SciPy's shortest paths.
+Baselines: a FAISS ``IndexFlatIP``; one pair at a time with PyG's ``k_hop_subgraph`` and SciPy's shortest paths, on a
+sample; the flat tensor operations that serve a GPU.
 """
 import sys
-import time
 
 import faiss
 import numpy as np
 import torch
 import torch.nn.functional as F
+from measure import Table, timed
 from scipy.sparse.csgraph import shortest_path
+from torch_geometric.data import Data
 from torch_geometric.utils import k_hop_subgraph, to_scipy_sparse_matrix, to_undirected
 
 from mprd_pyg.graph import KNNGraph, NeighbourLists, PairSubgraphs
-from mprd_pyg.mprd import GCNRelation, PairClassifier
-
-
-def timed(function, repeat=3):
-    """Best wall time of a few runs, and the last result."""
-    best = float("inf")
-    for _ in range(repeat):
-        start = time.perf_counter()
-        result = function()
-        best = min(best, time.perf_counter() - start)
-    return best, result
-
-
-def row(name, seconds, count, unit, baseline=None):
-    ratio = "" if baseline is None else f"{count / seconds / baseline:10.1f} x"
-    print(f"{name:58s}{seconds:9.3f} s{count / seconds:14,.0f} {unit}{ratio}", flush=True)
+from mprd_pyg.graph.pair_builders import TensorBuilder
 
 
 def slow_pair(edge_index, num_nodes, i, j):
@@ -40,30 +27,52 @@ def slow_pair(edge_index, num_nodes, i, j):
         shortest_path(adjacency[keep][:, keep], directed=False, unweighted=True)
 
 
-def main(n=4_000, dim=256):
-    print(f"N = {n:,}, d = {dim}, {torch.get_num_threads()} threads")
-    x = F.normalize(torch.randn(n // 13, dim).repeat_interleave(13, 0)[:n] + 1.2 * torch.randn(n // 13 * 13, dim)[:n])
-    n = len(x)
+def clustered(n, dim, noise=0.8):
+    """Unit features in groups of 13, whose nearest neighbours are mostly of the group."""
+    torch.manual_seed(0)
+    return F.normalize(torch.randn(-(-n // 13), dim).repeat_interleave(13, 0)[:n] + noise * torch.randn(n, dim))
+
+
+def per_node(graph, fewest, threshold):
+    """The graph with as many neighbours of each node as are more similar than a threshold, and at least ``fewest``."""
+    rank = torch.arange(graph.num_edges) % (graph.num_edges // graph.num_nodes)
+    keep = (rank < fewest) | (graph.edge_attr > threshold)
+    return Data(edge_index=graph.edge_index[:, keep], num_nodes=graph.num_nodes)
+
+
+def main(n=13_000, dim=256):
+    threads = torch.get_num_threads()
+    print(f"N = {n:,}, d = {dim}, {threads} threads\n")
+    x = clustered(n, dim)
+    table = Table("rows", threads)
     index = faiss.IndexFlatIP(dim)
     index.add(x.numpy())
-    flat, _ = timed(lambda: index.search(x.numpy(), 9), 1)
-    row("IndexFlatIP, k = 8", flat, n, "rows/s")
-    seconds, graph = timed(lambda: KNNGraph(k=8)(x, keep_features=True), 1)
-    row("KNNGraph(k=8)", seconds, n, "rows/s", n / flat)
-    pairs = graph.edge_index.T.contiguous()
-    undirected = to_undirected(graph.edge_index, num_nodes=n)
+    base = table.row("IndexFlatIP, k = 8", n, *timed(lambda: index.search(x.numpy(), 9), 1)[:2])
+    wall, cpu, graph8 = timed(lambda: KNNGraph(k=8)(x), 1)
+    table.row("KNNGraph(k=8)", n, wall, cpu, base)
+    graph30 = KNNGraph(k=30)(x)
+    print()
+    table = Table("graphs", threads)
+    pairs = graph8.edge_index.T.contiguous()
+    undirected = to_undirected(graph8.edge_index, num_nodes=n)
     some = pairs[:: len(pairs) // 200].tolist()
-    seconds, _ = timed(lambda: [slow_pair(undirected, n, *pair) for pair in some], 1)
-    baseline = len(some) / seconds
-    row("k_hop_subgraph + SciPy, one pair at a time", seconds, len(some), "graphs/s")
-    lists = NeighbourLists.from_graph(graph)
-    for edges, hops in (("roots", 1), ("induced", 1), ("induced", 2)):
-        asked = pairs if hops == 1 else pairs[:10_000]
-        seconds, _ = timed(lambda e=edges, h=hops, a=asked: PairSubgraphs(e, h)(lists, a))
-        row(f"PairSubgraphs({edges!r}, hops={hops})", seconds, len(asked), "graphs/s", baseline)
-    relation = GCNRelation(PairClassifier(dim), PairSubgraphs())
-    seconds, _ = timed(lambda: relation.likelihood(graph, pairs), 1)
-    row("GCN likelihoods, 512 wide, memory to likelihood", seconds, len(pairs), "pairs/s")
+    base = table.row("k_hop_subgraph + SciPy, one pair at a time, k = 8", len(some),
+                     *timed(lambda: [slow_pair(undirected, n, *pair) for pair in some], 1)[:2])
+    ragged = per_node(graph30, 8, 0.6)
+    for name, graph in (("k = 8", graph8), ("k = max(8, similarity > 0.6)", ragged), ("k = 30", graph30)):
+        lists = NeighbourLists.from_graph(graph)
+        for edges, hops in (("roots", 1), ("induced", 1), ("induced", 2)):
+            asked = pairs if hops == 1 and (edges == "roots" or graph is not graph30) else pairs[::20]
+            builder = PairSubgraphs(edges, hops)
+            builder(lists, asked[:10])
+            wall, cpu, batch = timed(lambda e=builder, g=lists, a=asked: e(g, a))
+            size = f"{batch.num_nodes / len(asked):.0f} nodes, {batch.num_edges / len(asked):.0f} edges each"
+            table.row(f"PairSubgraphs({edges!r}, {hops}), {name}, {size}", len(asked), wall, cpu, base)
+            if graph is graph8 and hops == 1:
+                flat = TensorBuilder(lists, lists if edges == "induced" else None, hops)
+                part = asked[::10]
+                wall, cpu, _ = timed(lambda f=flat, p=part: f(p), 1)
+                table.row(f"the same by tensor operations, {name}", len(part), wall, cpu, base)
 
 
 if __name__ == "__main__":

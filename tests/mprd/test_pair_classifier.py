@@ -84,11 +84,11 @@ def test_pair_loss_is_equation_6():
 
 
 def test_relation_is_equation_7():
-    """Eq. 7: among NN_k(i), those with g_ij > mu, whatever the chunk; and the control of equal count."""
+    """Eq. 7: among NN_k(i), those with g_ij > mu, whatever the memory budget; and the control of equal count."""
     x, graph, _, _ = example()
     graph.rows = torch.tensor([3, 17, 20])
     gcn = PairClassifier(7, hidden=8)
-    scores = GCNRelation(gcn, PairSubgraphs(), mu=0.5, chunk=4)(graph).likelihood
+    scores = GCNRelation(gcn, PairSubgraphs(), mu=0.5, max_bytes=3000)(graph).likelihood
     mu = float(scores.median())
     answer = GCNRelation(gcn, PairSubgraphs(), mu=mu)(graph)
     asked = torch.isin(graph.edge_index[1], graph.rows)

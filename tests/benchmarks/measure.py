@@ -1,0 +1,28 @@
+"""Timing for the benchmarks: wall and process time, and a table whose ratios are to a baseline of the same run."""
+import time
+
+
+def timed(function, repeat=3):
+    """Least wall time and least process CPU time of a few calls, and the last result."""
+    wall = cpu = float("inf")
+    for _ in range(repeat):
+        start, spent = time.perf_counter(), time.process_time()
+        result = function()
+        wall, cpu = min(wall, time.perf_counter() - start), min(cpu, time.process_time() - spent)
+    return wall, cpu, result
+
+
+class Table:
+    """Prints rows as they come. On a machine that others use, the CPU columns say more than the wall clock's."""
+
+    def __init__(self, unit, threads):
+        print(f"| what | wall s | CPU s | {unit}/s, wall | {unit}/s, CPU s / {threads} threads | x baseline (CPU) |")
+        print("|---|---|---|---|---|---|")
+        self.threads = threads
+
+    def row(self, name, count, wall, cpu, baseline=None):
+        """Print one row; returns items per CPU second, which can be the ``baseline`` of others."""
+        ratio = "" if baseline is None else f"{count / cpu / baseline:,.1f}"
+        speed = f"{count / wall:,.0f} | {count / cpu * self.threads:,.0f}"
+        print(f"| {name} | {wall:.4g} | {cpu:.4g} | {speed} | {ratio} |", flush=True)
+        return count / cpu
