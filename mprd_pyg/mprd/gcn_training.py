@@ -52,9 +52,10 @@ class GCNTraining:
         self.batch_size = batch_size // 2 if both else batch_size
         if optimizer == "sgd":
             self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
-                self.classifier.parameters(), lr=lr, momentum=0.9, weight_decay=weight_decay, nesterov=True)
+                self.classifier.parameters(), lr=lr, momentum=0.9, weight_decay=weight_decay, nesterov=True, fused=True)
         else:
-            self.optimizer = torch.optim.Adam(self.classifier.parameters(), lr=lr, weight_decay=weight_decay)
+            self.optimizer = torch.optim.Adam(self.classifier.parameters(), lr=lr, weight_decay=weight_decay,
+                                              fused=True)
 
     def phase(self, epoch: int, believed: NeighbourLists, build: GraphBuilder) -> Phase:
         """The GCN's pass of an epoch.

@@ -67,7 +67,7 @@ class PairClassifier(nn.Module):
         """
         theta = self.conv1.lin.weight
         projected = self.project(features) if projected is None else projected
-        y = projected[batch.n_id] + theta[:, :self.num_labels].T[batch.z.clamp(max=self.num_labels - 1)]
+        y = projected.index_select(0, batch.n_id) + theta[:, :self.num_labels].T[batch.z.clamp(max=self.num_labels - 1)]
         if self.root_similarity:
             y = y + F.linear(root_similarity(batch, features), theta[:, self.num_labels:-self.dim])
         adjacency = row_normalized(batch.edge_index, batch.num_nodes, y.dtype)
