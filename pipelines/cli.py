@@ -95,8 +95,11 @@ def find_config(parser: Parser, part: str, before: str) -> str:
     return part
 
 
-def main(parser: Parser, run: Callable[[Parser, Namespace], None], argv: list[str] | None = None) -> int:
-    """Parse, run, and turn what can go wrong for the user into one message and an exit status."""
+def main(parser: Parser, run: Callable[[Parser, Namespace], int | None], argv: list[str] | None = None) -> int:
+    """Parse, run, and turn what can go wrong for the user into one message and an exit status.
+
+    The status is 0, or what ``run`` returns; 2 for mistakes in the input, 130 when stopped.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("lightning_fabric", "lightning", "torch", "faiss", "fsspec", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
@@ -104,7 +107,7 @@ def main(parser: Parser, run: Callable[[Parser, Namespace], None], argv: list[st
     warnings.filterwarnings("ignore", message=".*Sparse CSR tensor support.*")
     cfg = parse(parser, sys.argv[1:] if argv is None else argv)
     try:
-        run(parser, cfg)
+        status = run(parser, cfg)
     except Stopped as stop:
         sys.stderr.write(f"{stop}. Go on with: {parser.prog} --resume {cfg.out}\n")
         return 130
@@ -116,4 +119,4 @@ def main(parser: Parser, run: Callable[[Parser, Namespace], None], argv: list[st
             raise
         sys.stderr.write(f"{parser.prog}: error: {error}\n")
         return 2
-    return 0
+    return status or 0

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mprd_pyg.data import DataCard, ImageStore, check_images, fingerprint, single_shot_draws
+from mprd_pyg.data.image_cache import CachedStore, ImageCache, default_folder
 from mprd_pyg.data.views import stream
 
 
@@ -27,6 +28,7 @@ class DataOptions:
         split: number of the split, 0, 1, ..., of a card with repeated splits; None is the card's own, the first.
         skip_unreadable: leave out images that cannot be read, instead of stopping.
         workers: processes that read and augment images; 0 reads in the main process.
+        cache: keep decoded, resized images in a file: a folder for it, auto (the user's cache folder), or none.
     """
 
     card: str = "market1501"
@@ -38,6 +40,7 @@ class DataOptions:
     split: int | None = None
     skip_unreadable: bool = False
     workers: int = 0
+    cache: str = "none"
 
 
 class Dataset:
@@ -62,7 +65,13 @@ class Dataset:
             raise ValueError(f"where are the images of {card.name!r}? Give the folder: --data.root DIR "
                              f"({card.obtaining or 'see data_cards/README.md'})")
         self.options = options
-        self._take(card, check_images(card.scan(root), skip_unreadable=options.skip_unreadable))
+        frame = card.scan(root)
+        cache = self._cache(frame)
+        if cache is None or cache.problem() is not None:    # what stands in a good cache has been read
+            frame = check_images(frame, skip_unreadable=options.skip_unreadable)
+            cache = self._cache(frame)
+        self.cache = cache and cache.ensure()
+        self._take(card, frame)
 
     def _take(self, card: DataCard, frame: pd.DataFrame) -> None:
         self.card, self.frame, self.fingerprint = card, frame, fingerprint(frame)
@@ -125,9 +134,17 @@ class Dataset:
         """``{"repeated_split": [card, number]}`` for a card with repeated splits, else nothing."""
         return {"repeated_split": [self.card.name, self.card.split]} if self.card.repeats else {}
 
-    def store(self, frame: pd.DataFrame) -> ImageStore:
-        """Decoded images of a table."""
+    def store(self, frame: pd.DataFrame) -> ImageStore | CachedStore:
+        """Decoded images of a table, of this dataset or (for other images, with their own ``attrs``) another."""
+        if self.cache is not None:
+            own = frame.attrs.get("root") in (None, self.frame.attrs["root"])
+            return (self.cache if own else self._cache(frame).ensure()).store(frame)
         return ImageStore(frame, size=(self.options.height, self.options.width))
+
+    def _cache(self, frame: pd.DataFrame) -> ImageCache | None:
+        options = self.options
+        folder = default_folder() if options.cache == "auto" else options.cache
+        return None if options.cache == "none" else ImageCache(frame, (options.height, options.width), folder)
 
     def why_not_evaluable(self) -> str | None:
         """Reason why no ranking can be scored, or None; identities without a second camera raise."""

@@ -4,10 +4,12 @@ python -m pipelines.mprd                                             # generated
 python -m pipelines.mprd --config mprd/market1501.yaml --data.root DIR
 """
 import sys
+from functools import partial
 
 import torch
 from jsonargparse import Namespace
 
+from mprd_pyg.data.batched_view import BatchedTrainingView
 from mprd_pyg.data.views import training_view
 from mprd_pyg.graph import KNNGraph, PairSubgraphs
 from mprd_pyg.models import ImageEmbedder
@@ -15,6 +17,7 @@ from mprd_pyg.mprd import MPRD, BinomialDeviance, GCNRelation, GCNTraining, Pair
 from mprd_pyg.relations import Relation
 from pipelines import cli
 from pipelines.dataset import choose_meta, column
+from pipelines.style_options import ChosenStyle, add_style_options
 from pipelines.training_run import TrainingRun, add_training_options
 
 METHOD = {"fabric", "embedder", "store", "camera_id", "relation", "knn", "view", "perturbed_view", "gcn", "loss",
@@ -40,13 +43,15 @@ def make_parser() -> cli.Parser:
     parser.add_class_arguments(BinomialDeviance, "loss")
     parser.add_class_arguments(MPRD, "method", skip=METHOD, instantiate=False)
     parser.add_function_arguments(training_view, "augmentation", skip={"height", "width", "perturbed"})
+    parser.add_argument("--batched_views", type=bool, default=False,
+                        help="augment whole batches on the device: other random numbers, of the same distributions")
+    add_style_options(parser, "auto")
     return parser
 
 
 def run(parser: cli.Parser, cfg: Namespace) -> None:
     """Everything from images to ranking lists."""
     this = TrainingRun("mprd", parser, cfg)
-    this.missing.append("CamStyle images: none were used")
     parts = parser.instantiate(cfg)
     uses_gcn = parts.relation is None
     wants_meta = uses_gcn or parts.relation.needs_meta
@@ -62,17 +67,20 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
         relation = GCNRelation(classifier, parts.subgraphs, **cfg.judge)
         gcn = GCNTraining(relation, unlabelled, person[unlabelled:].to(device), seed=cfg.seed, **cfg.gcn_training)
     options = this.target.options
-    view, perturbed_view = (training_view(options.height, options.width, perturbed=p, **cfg.augmentation)
+    style = ChosenStyle(cfg.camera_style, cfg.camera_style_images, this.target, table, this.folder.path, cfg.seed)
+    make_view = partial(BatchedTrainingView, device=device) if cfg.batched_views else training_view
+    view, perturbed_view = (style.view(make_view(options.height, options.width, perturbed=p, **cfg.augmentation))
                             for p in (False, True))
     method = MPRD(this.fabric, network, this.target.store(table), camera, relation, parts.knn, view, perturbed_view,
                   gcn, parts.loss, person, meta_person, unlabelled, workers=options.workers, seed=cfg.seed,
                   record=lambda epoch, pairs: this.folder.write_pairs(epoch, pairs, person), **parts.method)
+    style.write(this.folder.path)
     results = this.fit(method, network, {"class_path": "mprd_pyg.models.ImageEmbedder", "init_args": dict(cfg.network)},
-                       table)
+                       style.table)
     graph = method.connect(torch.arange(unlabelled, device=device))
     this.save_subgraphs(parts.subgraphs, graph, relation(graph), person)
     results["counts"] |= {"unlabelled": unlabelled, "meta": int(table["meta"].sum())}
-    this.finish(results | {"relation": repr(relation)})
+    this.finish(results | {"relation": repr(relation), "camera_style": style.record})
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pipelines import cli
 from pipelines.dataset import choose_meta, column
 from pipelines.networks import add_network, build_network
 from pipelines.ranking import nested, table_of
+from pipelines.style_options import ChosenStyle, add_style_options
 from pipelines.training_run import TrainingRun, add_training_options
 
 METHOD = {"fabric", "embedder", "store", "camera_id", "surrogate", "relation", "knn", "pedal", "ipfl", "view",
@@ -39,6 +40,7 @@ def make_parser() -> cli.Parser:
                         help="labelled identities, for a relation that reads them")
     parser.add_argument("--ablation", type=bool, default=False,
                         help="where both losses are in use, train with each alone too, from the same start (Table 3)")
+    add_style_options(parser, "none")
     return parser
 
 
@@ -52,15 +54,19 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     options, store, camera = this.target.options, this.target.store(table), column(table, "camera_id")
     surrogate = surrogate_view(options.height, options.width, **cfg.surrogate)
     meta_person = torch.where(column(table, "meta").bool(), person, -1)
+    style = ChosenStyle(cfg.camera_style, cfg.camera_style_images, this.target, table, this.folder.path, cfg.seed)
 
     def method_of(network, record=None, **changed) -> PAUL:
-        return PAUL(this.fabric, network, store, camera, surrogate, parts.relation, parts.knn, parts.pedal, parts.ipfl,
-                    person_id=person, meta_person=meta_person, workers=options.workers, seed=cfg.seed, record=record,
-                    **dict(parts.method) | changed)
+        method = PAUL(this.fabric, network, store, camera, surrogate, parts.relation, parts.knn, parts.pedal,
+                      parts.ipfl, person_id=person, meta_person=meta_person, workers=options.workers, seed=cfg.seed,
+                      record=record, **dict(parts.method) | changed)
+        method.view = style.view(method.view)   # an image and its surrogate in the same camera's style
+        return method
 
     network, spec = build_network(cfg)
     method = method_of(network, lambda epoch, pairs: this.folder.write_pairs(epoch, pairs, person))
-    results = this.fit(method, network, spec, table)
+    style.write(this.folder.path)
+    results = this.fit(method, network, spec, style.table)
     if cfg.ablation and method.pedal_weight and method.ipfl_weight:
         name = type(network).__name__
         rows = {f"{name} direct": this.before}
@@ -71,7 +77,7 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
         results["rows"] = {row: nested(figures) for row, figures in rows.items()}
         if this.evaluable:
             this.closing = f"{this.target.card.name}: the rows of Table 3, from one start\n{table_of(rows)}"
-    this.finish(results | {"relation": repr(method.relation)})
+    this.finish(results | {"relation": repr(method.relation), "camera_style": style.record})
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from mprd_pyg.training.supervised import SupervisedPretraining
 from pipelines import cli
 from pipelines.dataset import column
 from pipelines.networks import add_network, build_network
+from pipelines.style_options import ChosenStyle, add_style_options
 from pipelines.training_run import PRETRAINING, TrainingRun, add_training_options
 
 
@@ -22,6 +23,7 @@ def make_parser() -> cli.Parser:
     add_network(parser)
     parser.add_class_arguments(SupervisedPretraining, "method", skip=PRETRAINING, instantiate=False)
     parser.add_function_arguments(training_view, "augmentation", skip={"height", "width", "perturbed"})
+    add_style_options(parser, "none")
     return parser
 
 
@@ -31,10 +33,12 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     parts = parser.instantiate(cfg)
     network, spec = build_network(cfg)
     table, options = this.target.train, this.target.options
-    method = SupervisedPretraining(this.fabric, network, this.target.store(table), column(table, "person_id"),
-                                   training_view(options.height, options.width, **cfg.augmentation), seed=cfg.seed,
-                                   workers=options.workers, **parts.method)
-    this.finish(this.fit(method, network, spec, table))
+    style = ChosenStyle(cfg.camera_style, cfg.camera_style_images, this.target, table, this.folder.path, cfg.seed)
+    view = style.view(training_view(options.height, options.width, **cfg.augmentation))
+    method = SupervisedPretraining(this.fabric, network, this.target.store(table), column(table, "person_id"), view,
+                                   seed=cfg.seed, workers=options.workers, **parts.method)
+    style.write(this.folder.path)
+    this.finish(this.fit(method, network, spec, style.table) | {"camera_style": style.record})
 
 
 if __name__ == "__main__":

@@ -155,8 +155,9 @@ class DataCard(Checked):
 
         Returns:
             An image table (see :func:`~mprd_pyg.data.check_table`): path, person_id, camera_id, split. Its
-            ``attrs`` hold ``root``, ``card`` (the name), ``junk`` (images dropped per split),
-            ``person_names`` and ``camera_names`` (name -> id, empty where the names are numbers).
+            ``attrs`` hold ``root``, ``card`` (the name), ``junk`` (images dropped per split), ``unmatched``
+            (paths that fit no pattern), ``person_names`` and ``camera_names`` (name -> id, empty where the
+            names are numbers).
 
         Raises:
             FileNotFoundError: the root does not exist.
@@ -170,9 +171,9 @@ class DataCard(Checked):
                 raise DataRootError(f"no image is left (junk dropped: {sum(listing.junk.values())})")
         except DataRootError as error:
             raise DataRootError(roots.explain(self, root, str(error), self._others())) from None
-        self._report_unmatched(listing, root)
+        unmatched = self._report_unmatched(listing, root)
         frame = to_table(self, listing)
-        frame.attrs["root"] = str(root)
+        frame.attrs.update(root=str(root), unmatched=unmatched)
         for text in checks.shared_identities(self, frame) + self.deviations(frame):
             logger.warning("%s: %s", self.name, text)
         return frame
@@ -180,10 +181,10 @@ class DataCard(Checked):
     def _others(self) -> "list[DataCard]":
         return [DataCard.load(name) for name in DataCard.names() if name not in (self.name, TEMPLATE)]
 
-    def _report_unmatched(self, listing: Listing, root: Path) -> None:
+    def _report_unmatched(self, listing: Listing, root: Path) -> list[str]:
         unmatched = sorted(set(listing.unmatched) - {entry.path for entry in listing.entries})
         if not unmatched:
-            return
+            return []
         text = (f"{len(unmatched)} images do not match the card's pattern, first: "
                 f"{', '.join(map(repr, unmatched[:5]))} (pattern {self.pattern} )")
         # mostly foreign names: another dataset in the same folders? A card of one's own may mean it
@@ -193,6 +194,7 @@ class DataCard(Checked):
             raise DataRootError(f"data root {root} does not fit the card {self.name!r}: {text}; "
                                 f"this looks like the data of the card {alike!r}: use that card")
         logger.warning("%s: %s; they are left out", self.name, text)
+        return unmatched
 
     def deviations(self, frame: ImageTable) -> list[str]:
         """What differs between a scanned table and the expected counts, one sentence per figure."""

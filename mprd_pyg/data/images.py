@@ -1,6 +1,7 @@
 """Any file PIL can decode becomes uint8 RGB of one size; files it cannot are found before any work."""
 import os
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -151,15 +152,20 @@ class ImageStore:
     def __getitem__(self, index: int) -> Tensor:
         """(3, H, W) uint8 of row ``index``, a copy that may be changed; unreadable: see :func:`open_rgb`."""
         index = range(len(self.paths))[int(index)]      # negative indices; IndexError outside
+        return self.batch([index])[0]
+
+    def batch(self, rows: Sequence[int]) -> Tensor:
+        """(B, 3, H, W) uint8 of several rows, likewise."""
         if not self.in_memory:
-            return read_image(self.root / self.paths[index], self.size)
+            return torch.stack([read_image(self.root / self.paths[row], self.size) for row in rows])
         if self._pixels is None:
             self._pixels = torch.empty((len(self.paths), 3, *self.size), dtype=torch.uint8)
             self._filled = np.zeros(len(self.paths), dtype=bool)
-        if not self._filled[index]:
-            self._pixels[index] = read_image(self.root / self.paths[index], self.size)
-            self._filled[index] = True
-        return self._pixels[index].clone()
+        rows = np.asarray(rows)
+        for row in rows[~self._filled[rows]]:
+            self._pixels[row] = read_image(self.root / self.paths[row], self.size)
+            self._filled[row] = True
+        return self._pixels[rows]
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_pixels": None, "_filled": None}

@@ -40,8 +40,9 @@ def is_image_name(path: str) -> bool:
 def walk_images(folder: str | Path, limit: int | None = None) -> Iterator[str]:
     """Yield the image files below ``folder`` as posix paths relative to it, sorted folder by folder.
 
-    Hidden files and files without an image suffix (``Thumbs.db``) are passed over; links are followed,
-    loops are not. At most ``limit`` directory entries are looked at.
+    Hidden files, files without an image suffix (``Thumbs.db``) and folders of CamStyle's images (their names end in
+    ``_camstyle``) are passed over; links are followed, loops are not. At most ``limit`` directory entries are
+    looked at.
     """
     seen = 0
 
@@ -58,7 +59,7 @@ def walk_images(folder: str | Path, limit: int | None = None) -> Iterator[str]:
                 return
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            if entry.is_dir() and not entry.name.endswith("_camstyle"):
                 yield from visit(entry.path, f"{prefix}{entry.name}/", ancestors | {real})
             elif is_image_name(entry.name) and (entry.is_file() or entry.is_symlink()):
                 yield prefix + entry.name

@@ -53,7 +53,7 @@ def test_a_run_folder_holds_everything(finished, root, capsys):
     assert {"precision", "recall", "count", "cross_camera_precision", "cross_camera_recall"} <= set(results["pairs"])
     assert results["seed"] == 0 and results["card"] == "synthetic" and "torch" in results["versions"]
     assert results["counts"]["unlabelled"] + results["counts"]["meta"] == 48 == results["counts"]["train"]["images"]
-    assert any("CamStyle" in line for line in results["missing"]) and len(results["data"]["fingerprint"]) == 64
+    assert results["camera_style"]["used"] == "none" and len(results["data"]["fingerprint"]) == 64
 
     images = pd.read_parquet(finished / "images.parquet")
     assert len(images) == 48 and images["meta"].tolist() == sorted(images["meta"]) and images["meta"].sum() == 12
