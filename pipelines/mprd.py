@@ -8,6 +8,7 @@ from functools import partial
 
 import torch
 from jsonargparse import Namespace
+from torch_geometric.data import Data
 
 from mprd_pyg.data.batched_view import BatchedTrainingView
 from mprd_pyg.data.views import training_view
@@ -18,6 +19,7 @@ from mprd_pyg.relations import Relation
 from pipelines import cli
 from pipelines.dataset import choose_meta, column
 from pipelines.style_options import ChosenStyle, add_style_options
+from pipelines.subgraph_samples import SubgraphSamples
 from pipelines.training_run import TrainingRun, add_training_options
 
 METHOD = {"fabric", "embedder", "store", "camera_id", "relation", "knn", "view", "perturbed_view", "gcn", "loss",
@@ -71,14 +73,19 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     make_view = partial(BatchedTrainingView, device=device) if cfg.batched_views else training_view
     view, perturbed_view = (style.view(make_view(options.height, options.width, perturbed=p, **cfg.augmentation))
                             for p in (False, True))
+    samples = SubgraphSamples(this.folder.path / "subgraphs", table, parts.subgraphs, cfg.seed)
+
+    def record(epoch: int, pairs: Data) -> None:
+        this.folder.write_pairs(epoch, pairs, person)
+        samples.append(epoch, pairs, method)
+
     method = MPRD(this.fabric, network, this.target.store(table), camera, relation, parts.knn, view, perturbed_view,
                   gcn, parts.loss, person, meta_person, unlabelled, workers=options.workers, seed=cfg.seed,
-                  record=lambda epoch, pairs: this.folder.write_pairs(epoch, pairs, person), **parts.method)
+                  record=record, **parts.method)
     style.write(this.folder.path)
     results = this.fit(method, network, {"class_path": "mprd_pyg.models.ImageEmbedder", "init_args": dict(cfg.network)},
                        style.table)
-    graph = method.connect(torch.arange(unlabelled, device=device))
-    this.save_subgraphs(parts.subgraphs, graph, relation(graph), person)
+    samples.finish(method.memory.bank, results["epochs"])
     results["counts"] |= {"unlabelled": unlabelled, "meta": int(table["meta"].sum())}
     this.finish(results | {"relation": repr(relation), "camera_style": style.record})
 

@@ -8,12 +8,9 @@ import torch
 from jsonargparse import Namespace
 from lightning_fabric import Fabric
 from torch import nn
-from torch_geometric.data import Data
 
 from mprd_pyg.data.synthetic import write_synthetic
 from mprd_pyg.data.views import training_view
-from mprd_pyg.graph import PairSubgraphs
-from mprd_pyg.graph.storage import save_pair_batch
 from mprd_pyg.training import Method, Trainer, load_checkpoint
 from mprd_pyg.training.checkpoint import load_weights
 from mprd_pyg.training.supervised import SupervisedPretraining
@@ -153,16 +150,3 @@ class TrainingRun:
                           progress=cfg.progress)
         history = trainer.fit(method, resume=self.resume and trainer.checkpoint.is_file())
         return {"card": source.card.name, "fingerprint": source.fingerprint, "last_epoch": history[-1]}
-
-    def save_subgraphs(self, subgraphs: PairSubgraphs, graph: Data, pairs: Data, person: torch.Tensor) -> None:
-        """Save the subgraphs of a seeded sample of judged pairs, believed and disbelieved ones evenly."""
-        order = torch.randperm(len(pairs.believed), generator=torch.Generator().manual_seed(self.cfg.seed))
-        believed = pairs.believed.cpu()[order]
-        keep = torch.cat([order[believed][:100], order[~believed][:100]]).to(pairs.edge_index.device)
-        if not len(keep):
-            return
-        edges, person = pairs.edge_index[:, keep], person.to(pairs.edge_index.device)
-        (self.folder.path / "subgraphs").mkdir(exist_ok=True)
-        save_pair_batch(self.folder.path / "subgraphs" / "last_epoch.pt", subgraphs(graph, edges.flip(0).T),
-                        likelihood=pairs.likelihood[keep], similarity=pairs.edge_attr[keep],
-                        believed=pairs.believed[keep], y=person[edges[0]] == person[edges[1]])

@@ -18,9 +18,10 @@ from mprd_pyg.graph.store_format import FIELDS, Record, check_files, damaged
 from mprd_pyg.graph.store_writer import read_images
 
 #: what a pair's graph carries of the table: column -> (attribute, what stands for "unknown", dtype)
-CARRIED = {"similarity": ("similarity", float("nan"), np.float32), "likelihood": ("likelihood", float("nan"), np.float32),
-           "believed": ("believed", False, np.bool_), "truth": ("y", -1, np.int64), "epoch": ("epoch", 0, np.int64),
-           "branch": ("branch", 0, np.int64)}
+CARRIED = {
+    "similarity": ("similarity", float("nan"), np.float32), "likelihood": ("likelihood", float("nan"), np.float32),
+    "believed": ("believed", False, np.bool_), "truth": ("y", -1, np.int64), "epoch": ("epoch", 0, np.int64),
+    "branch": ("branch", 0, np.int64)}
 
 
 class PairSubgraphDataset(Dataset):
@@ -146,10 +147,12 @@ class PairSubgraphDataset(Dataset):
             out._slice_dict[name], out._inc_dict[name] = slices, torch.zeros(len(places), dtype=torch.long)
         return out
 
-    def loader(self, batch_size: int = 256, shuffle: bool = False, drop_last: bool = False, **options: Any) -> DataLoader:
+    def loader(self, batch_size: int = 256, shuffle: bool = False, drop_last: bool = False,
+               **options: Any) -> DataLoader:
         """A loader that reads each batch flat by :meth:`batch`; options are those of ``torch``'s DataLoader."""
-        sampler = (RandomSampler if shuffle else SequentialSampler)(range(len(self)))
-        return DataLoader(_Batches(self), batch_size=None, sampler=BatchSampler(sampler, batch_size, drop_last), **options)
+        order = (RandomSampler if shuffle else SequentialSampler)(range(len(self)))
+        sampler = BatchSampler(order, batch_size, drop_last)
+        return DataLoader(_Batches(self), batch_size=None, sampler=sampler, **options)
 
     # -- files ---------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mprd_pyg.data.synthetic import write_synthetic
-from mprd_pyg.graph.storage import load_pair_batch
+from mprd_pyg.graph import PairSubgraphDataset, center_by_group
 from mprd_pyg.mprd import MPRD, GCNTraining
 from mprd_pyg.training import load_checkpoint
 from pipelines import cli, evaluate, mprd
@@ -71,8 +71,17 @@ def test_a_run_folder_holds_everything(finished, root, capsys):
     history = pd.read_csv(finished / "logs" / "history.csv")
     assert {"gcn/loss", "gcn/eta", "cnn/loss", "gamma", "pairs/precision", "standard/mAP"} <= set(history)
     assert history["gamma"].tolist() == [1.0, 0.5]
-    batch = load_pair_batch(finished / "subgraphs" / "last_epoch.pt")
-    assert batch[0].n_id[batch[0].root_index].shape == (1, 2) and {"likelihood", "y"} <= set(batch[0].keys())
+    saved = PairSubgraphDataset(finished / "subgraphs")
+    in_epoch = saved.table[saved.table["epoch"] == 2].merge(pairs, on=["anchor", "neighbour"], suffixes=("", "_judged"))
+    assert len(in_epoch) == (saved.table["epoch"] == 2).sum() >= 100 and set(saved.table["epoch"]) == {1, 2}
+    for name, judged in (("likelihood", "likelihood_judged"), ("believed", "believed_judged"), ("truth", "true")):
+        assert in_epoch[name].tolist() == in_epoch[judged].tolist()
+    assert saved[0].edge_attr.shape == saved[0].edge_index.shape[1:]
+    bank = load_checkpoint(finished / "checkpoints" / "last.pt")["method"]["memory"]["bank"][0]
+    assert torch.equal(saved[-1].x, bank[saved[-1].n_id])
+    space = center_by_group(bank[:36], torch.tensor(images["camera_id"][:36].to_numpy()))  # the default's search
+    ends = space[saved[-1].n_id[saved[-1].edge_index]]
+    assert torch.allclose(saved[-1].edge_attr, ends.prod(0).sum(1), atol=1e-5)
     assert (finished / "config.yaml").read_text().count("class_path") == 0  # the paper's relation is the default
 
 
@@ -120,6 +129,9 @@ def test_interrupted_at_a_random_moment_and_resumed_it_is_the_same_run(finished,
     assert run("--resume", out) == 0
     one, two = (load_checkpoint(folder / "checkpoints" / "last.pt") for folder in (finished, out))
     same(one, two)
+    saved = [PairSubgraphDataset(folder / "subgraphs") for folder in (finished, out)]
+    pd.testing.assert_frame_equal(saved[0].table, saved[1].table)
+    assert torch.equal(saved[0].batch().edge_attr, saved[1].batch().edge_attr)
     for name in ("pairs/epoch_001.parquet", "pairs/epoch_002.parquet", "rankings.parquet"):
         pd.testing.assert_frame_equal(pd.read_parquet(finished / name), pd.read_parquet(out / name))
     first, second = (json.loads((folder / "results.json").read_text()) for folder in (finished, out))
