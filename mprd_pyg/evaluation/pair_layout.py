@@ -3,7 +3,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ASPECT = 2.0    # height over width of a tile
 ROOT = 1.9      # size of a root's tile, in ordinary tiles
 GAP = 0.3       # between tiles of a column
 COLUMN = 1.75   # from column to column
@@ -21,12 +20,14 @@ class PairLayout:
         size: (n, 2) width and height of each tile.
         more: x, y and number of the nodes left out, for every group that has some.
         extent: width and height of the picture, whose lower left corner is (0, 0).
+        clear: free width beside a root.
     """
 
     centre: np.ndarray
     size: np.ndarray
     more: list[tuple[float, float, int]]
     extent: tuple[float, float]
+    clear: float = CLEAR - BEND
 
 
 def sides(edge_index: np.ndarray, roots: tuple[int, int], num_nodes: int) -> np.ndarray:
@@ -54,13 +55,14 @@ def share(counts: list[int], budget: int) -> list[int]:
     return given
 
 
-def lay_out(side: np.ndarray, weight: np.ndarray, most: int = 40) -> PairLayout:
+def lay_out(side: np.ndarray, weight: np.ndarray, most: int = 40, aspect: float = 2.0) -> PairLayout:
     """Place the first root's neighbours in a fan on the left, the second's on the right, shared ones in the middle.
 
     Args:
         side: (n,) of :func:`sides`.
         weight: (n,) the heavier a node, the nearer to the roots it is, and the later it is left out.
         most: nodes shown, roots included; the others of each group become one "more" tile.
+        aspect: height over width of a tile.
     """
     if most < 5:
         raise ValueError(f"a picture needs room for at least 5 nodes, got {most}")
@@ -69,16 +71,16 @@ def lay_out(side: np.ndarray, weight: np.ndarray, most: int = 40) -> PairLayout:
     shown = share([len(group) for group in groups], most - 2)
     hidden = [len(group) - count for group, count in zip(groups, shown, strict=True)]
     grids = [_columns(count + (left > 0)) for count, left in zip(shown, hidden, strict=True)]
-    height = max([_extent(rows) for grid in grids for rows in grid] + [ROOT * ASPECT])
+    height = max([_extent(rows, aspect) for grid in grids for rows in grid] + [ROOT * aspect])
     wide = [1 + COLUMN * (len(grid) - 1) if grid else 0.0 for grid in grids]
     fans = [wide[i] + CLEAR if grids[i] else 0.0 for i in (0, 2)]
     left = MARGIN + fans[0] + ROOT / 2
-    middle = left + ROOT / 2 + CLEAR + max(wide[1], 1.0) / 2
+    middle = left + ROOT / 2 + CLEAR + max(wide[1], 0.4) / 2
     right = 2 * middle - left
-    centre, size = np.full((len(side), 2), np.nan), np.tile([1.0, ASPECT], (len(side), 1))
+    centre, size = np.full((len(side), 2), np.nan), np.tile([1.0, aspect], (len(side), 1))
     more: list[tuple[float, float, int]] = []
     for number, (grid, group) in enumerate(zip(grids, groups, strict=True)):
-        column, y = _cells(grid)
+        column, y = _cells(grid, aspect)
         if number == 1:
             x = middle + COLUMN * column - (wide[1] - 1) / 2
         else:
@@ -89,7 +91,7 @@ def lay_out(side: np.ndarray, weight: np.ndarray, most: int = 40) -> PairLayout:
         if hidden[number]:
             more.append((float(x[count]), float(y[count]) + height / 2 + MARGIN, hidden[number]))
     for which, x in ((-2, left), (2, right)):
-        centre[side == which], size[side == which] = (x, 0), (ROOT, ROOT * ASPECT)
+        centre[side == which], size[side == which] = (x, 0), (ROOT, ROOT * aspect)
     centre[:, 1] += height / 2 + MARGIN
     return PairLayout(centre, size, more, (right + ROOT / 2 + fans[1] + MARGIN, height + 2 * MARGIN))
 
@@ -102,17 +104,17 @@ def _columns(count: int) -> list[int]:
     return [count // number + (i < count % number) for i in range(number)]
 
 
-def _extent(rows: int) -> float:
+def _extent(rows: int, aspect: float) -> float:
     """Height of a column, with room for its shift."""
-    return rows * (ASPECT + GAP) - GAP + (ASPECT + GAP) / 2
+    return rows * (aspect + GAP) - GAP + (aspect + GAP) / 2
 
 
-def _cells(grid: list[int]) -> tuple[np.ndarray, np.ndarray]:
+def _cells(grid: list[int], aspect: float) -> tuple[np.ndarray, np.ndarray]:
     """Column and y (0 in the middle) of a group's cells, the middle of the first column first.
 
     Neighbouring columns are half a row apart, so that edges to the outer one pass between tiles of the inner one.
     """
-    columns, heights, step = [], [], ASPECT + GAP
+    columns, heights, step = [], [], aspect + GAP
     even = [False] + [(rows - before) % 2 == 0 for before, rows in zip(grid, grid[1:], strict=False)]
     shift = -0.25 if any(even) else 0.0  # columns of odd and even length are half a row apart by themselves
     for column, rows in enumerate(grid):
