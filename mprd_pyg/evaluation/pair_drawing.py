@@ -71,8 +71,11 @@ def draw_pair(data: Data, most: int = 40, image: Callable[[int], Image.Image] | 
     roots = tuple(int(root) for root in data.root_index.flatten())
     edges = data.edge_index.cpu().numpy()
     similarity = _similarity(data)
+    low, high = _range(similarity)
+    strength = None if similarity is None else np.clip((similarity - low) / (high - low), 0, 1)
     weight = np.zeros(data.num_nodes)
-    np.add.at(weight, edges[0], np.ones(edges.shape[1]) if similarity is None else similarity)
+    near = np.isin(edges, roots).any(0) * edges.shape[1]  # the roots' own neighbours before theirs
+    np.add.at(weight, edges[0], near + (1 if strength is None else strength))
     thumbnails = Thumbnails(data, image)
     aspect = thumbnails.aspect(roots)
     side = sides(edges, roots, data.num_nodes)
@@ -82,8 +85,6 @@ def draw_pair(data: Data, most: int = 40, image: Callable[[int], Image.Image] | 
     picture = Picture(figsize=(full * TILE, (height + HEADER + FOOTER) * TILE), facecolor=PAPER)
     axes = picture.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    low, high = _range(similarity)
-    strength = None if similarity is None else np.clip((similarity - low) / (high - low), 0, 1)
     draw_edges(axes, layout, edges, strength, roots)
     if not (side == 0).any():
         (x0, y0), (x1, _) = layout.centre[list(roots)]
@@ -125,6 +126,8 @@ def _header(axes: Axes, data: Data, title: str | None, x: float, y: float) -> No
     parts, colour = [], INK
     known = data.get("y") is not None and int(data.y) >= 0
     judged = data.get("likelihood") is not None and not bool(data.likelihood.isnan())
+    if data.get("likelihood") is not None and not judged:
+        parts.append("not judged")
     if judged:
         parts.append(f"likelihood {float(data.likelihood):.2f}, {'believed' if bool(data.believed) else 'not believed'}"
                      if data.get("believed") is not None else f"likelihood {float(data.likelihood):.2f}")
@@ -134,10 +137,10 @@ def _header(axes: Axes, data: Data, title: str | None, x: float, y: float) -> No
             right = bool(data.believed) == bool(int(data.y))
             parts[-1] += " \N{CHECK MARK}" if right else " \N{BALLOT X}"
             colour = RIGHT if right else WRONG
-    else:
+    elif data.get("y") is not None:
         parts.append("truth unknown")
-    axes.text(x, y + 1.1, title or "  \N{MIDDLE DOT}  ".join(parts), ha="center", va="center", fontsize=14,
-              color=colour, fontweight="bold")
+    words = title or "  \N{MIDDLE DOT}  ".join(parts) or "the neighbours of a pair"
+    axes.text(x, y + 1.1, words, ha="center", va="center", fontsize=14, color=colour, fontweight="bold")
     first, second = data.n_id[data.root_index.flatten()].tolist()
     details = [f"image {first} and image {second}"]
     if data.get("similarity") is not None and not bool(data.similarity.isnan()):

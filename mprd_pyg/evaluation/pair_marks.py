@@ -33,6 +33,7 @@ def draw_edges(axes: Axes, layout: PairLayout, edges: np.ndarray, strength: np.n
     """
     strength = np.full(edges.shape[1], 0.45) if strength is None else strength
     shown = ~np.isnan(layout.centre[:, 0])
+    faint = 0.6 if edges.shape[1] < 160 else 0.35
     for e in np.argsort(strength, kind="stable"):  # the strongest on top
         a, b = (int(end) for end in edges[:, e])
         if a > b and b not in roots or a in roots or not (shown[a] and shown[b]):
@@ -40,7 +41,7 @@ def draw_edges(axes: Axes, layout: PairLayout, edges: np.ndarray, strength: np.n
         curve = _from_root(layout, b, a) if b in roots else _between(layout, a, b)
         low, wide = (0.9, 3.2) if b in roots else (0.5, 1.2)
         axes.add_patch(PathPatch(curve, fc="none", ec=EDGES(float(strength[e])), capstyle="round",
-                                 lw=low + wide * float(strength[e]), alpha=0.95 if b in roots else 0.6,
+                                 lw=low + wide * float(strength[e]), alpha=0.95 if b in roots else faint,
                                  zorder=(2 if b in roots else 1) + 0.5 * float(strength[e])))
 
 
@@ -104,10 +105,11 @@ def draw_tile(axes: Axes, layout: PairLayout, node: int, data: Data, thumbnails:
     text = f"{int(data.n_id[node])}"
     if data.get("camera_id") is not None:
         text += f" c{int(data.camera_id[node])}"
-    strip = 0.3 if node in roots else 0.24
-    axes.add_patch(Rectangle((x - w / 2, y - h / 2), w, strip, fc=INK, ec="none", alpha=0.62, zorder=3.3))
-    axes.text(x, y - h / 2 + strip / 2 - 0.01, text, ha="center", va="center_baseline", color="white", zorder=3.4,
-              fontsize=6.5 if node in roots else 5)
+        strip = 0.3 if node in roots else 0.24
+        axes.add_patch(Rectangle((x - w / 2, y - h / 2), w, strip, fc=INK, ec="none", alpha=0.62, zorder=3.3))
+    at, ink, small = (y, INK, 3) if image is None else (y - h / 2 + strip / 2 - 0.01, "white", 0)
+    axes.text(x, at, text, ha="center", va="center_baseline", color=ink, zorder=3.4,
+              fontsize=(6.5 if node in roots else 5) + small)
     if node in roots and data.get("path") is not None:
         axes.text(x, y - h / 2 - 0.32, "/".join(PurePath(data.path[node]).parts[-2:]), ha="center", va="center",
                   fontsize=5.5, color="#7b818c", zorder=2.9)
