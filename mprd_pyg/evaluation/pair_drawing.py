@@ -124,6 +124,8 @@ def _range(similarity: np.ndarray | None) -> tuple[float, float]:
 def _header(axes: Axes, data: Data, title: str | None, x: float, y: float) -> None:
     """Likelihood and truth, and which images these are."""
     parts, colour = [], INK
+    people = data.get("person_id") is not None or data.get("path") is not None
+    noun, verdicts = ("image", ("different people", "the same person")) if people else ("node", ("no link", "a link"))
     known = data.get("y") is not None and int(data.y) >= 0
     judged = data.get("likelihood") is not None and not bool(data.likelihood.isnan())
     if data.get("likelihood") is not None and not judged:
@@ -132,7 +134,7 @@ def _header(axes: Axes, data: Data, title: str | None, x: float, y: float) -> No
         parts.append(f"likelihood {float(data.likelihood):.2f}, {'believed' if bool(data.believed) else 'not believed'}"
                      if data.get("believed") is not None else f"likelihood {float(data.likelihood):.2f}")
     if known:
-        parts.append("the same person" if int(data.y) else "different people")
+        parts.append(verdicts[int(data.y)])
         if judged and data.get("believed") is not None:
             right = bool(data.believed) == bool(int(data.y))
             parts[-1] += " \N{CHECK MARK}" if right else " \N{BALLOT X}"
@@ -142,7 +144,7 @@ def _header(axes: Axes, data: Data, title: str | None, x: float, y: float) -> No
     words = title or "  \N{MIDDLE DOT}  ".join(parts) or "the neighbours of a pair"
     axes.text(x, y + 1.1, words, ha="center", va="center", fontsize=14, color=colour, fontweight="bold")
     first, second = data.n_id[data.root_index.flatten()].tolist()
-    details = [f"image {first} and image {second}"]
+    details = [f"{noun} {first} and {noun} {second}"]
     if data.get("similarity") is not None and not bool(data.similarity.isnan()):
         details.append(f"similarity {float(data.similarity):.2f}")
     shared = int((data.z == 2).sum())
@@ -156,7 +158,8 @@ def _footer(axes: Axes, data: Data, span: tuple[float, float] | None, x: float) 
     """What frames, badges and edges mean; only what occurs."""
     meaning = {FIRST: "the left person", SECOND: "the right person", OTHER: "someone else", UNKNOWN: "unknown person"}
     roots = tuple(data.root_index.flatten().tolist())
-    seen = {frame_colour(node, data, roots) for node in range(data.num_nodes)}
+    named = range(data.num_nodes if data.get("person_id") is not None else 0)
+    seen = {frame_colour(node, data, roots) for node in named}
     frames = [(colour, text) for colour, text in meaning.items() if colour in seen]
     labels = sorted(set(data.z.tolist()))[:5]
     letter, style = 0.125, {"va": "center_baseline", "fontsize": 7, "color": FAINT}

@@ -130,6 +130,8 @@ def test_png_svg_and_notebook_are_the_same_each_time(graph, tmp_path):
 def test_graphs_without_images_features_or_table_are_drawn(graph):
     bare = PairSubgraphs()(Data(edge_index=torch.tensor([[2], [0]]), num_nodes=3), [[0, 1]])[0]
     picture = draw_pair(bare)
+    bare.y = torch.tensor([1])
+    assert "a link" in texts(draw_pair(bare)) and not any("person" in text for text in texts(draw_pair(bare)))
     assert "no shared\nneighbours" in texts(picture) and not [i for i in picture.axes[0].images if i.get_zorder() > 3]
     seen = []
     draw_pair(graph, image=lambda node: seen.append(node) or Image.new("L", (30, 30)))
