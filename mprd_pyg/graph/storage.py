@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
@@ -14,14 +12,9 @@ from torch_geometric.data import Batch, Data, Dataset
 
 from mprd_pyg.graph.neighbours import ragged_arange
 from mprd_pyg.graph.pair_subgraphs import PairData, pair_batch
-from mprd_pyg.graph.store_format import FIELDS, Record, check_files, damaged
+from mprd_pyg.graph.store_format import Record, check_files
+from mprd_pyg.graph.store_reader import StoreReader
 from mprd_pyg.graph.store_writer import read_images
-
-#: what a pair's graph carries of the table: column -> (attribute, what stands for "unknown", dtype)
-CARRIED = {
-    "similarity": ("similarity", float("nan"), np.float32), "likelihood": ("likelihood", float("nan"), np.float32),
-    "believed": ("believed", False, np.bool_), "truth": ("y", -1, np.int64), "epoch": ("epoch", 0, np.int64),
-    "branch": ("branch", 0, np.int64)}
 
 
 class PairSubgraphDataset(Dataset):
@@ -66,11 +59,11 @@ class PairSubgraphDataset(Dataset):
         image_root = self.record.about.get("image_root") if image_root is None else image_root
         self.image_root = None if image_root is None else Path(image_root)
         self._given = features.unsqueeze(0) if features is not None and features.dim() == 2 else features
-        self._map()
+        self._open()
         most = max((part["max_node"] for part in self.record.parts), default=-1)
-        if self._features is not None and self._features.shape[1] <= most:
-            raise ValueError(f"the features have {self._features.shape[1]} rows, but the subgraphs in {self.folder} "
-                             f"name node {most}: join the memory that they were made from")
+        if self._files.features is not None and self._files.features.shape[1] <= most:
+            raise ValueError(f"the features have {self._files.features.shape[1]} rows, but the subgraphs in "
+                             f"{self.folder} name node {most}: join the memory that they were made from")
 
     # -- PyG's dataset -------------------------------------------------------------------------------------------
 
@@ -80,21 +73,18 @@ class PairSubgraphDataset(Dataset):
 
     def get(self, idx: int) -> PairData:
         """The graph at place ``idx`` of the whole store."""
-        nodes, edges = self._span("node_end", idx), self._span("edge_end", idx)
-        n_id = _long(self._flat["n_id"][nodes])
-        data = PairData(n_id=n_id, z=_long(self._flat["z"][nodes]),
-                        edge_index=_long(self._flat["edge_index"][edges].T),
-                        root_index=_long(self._flat["root_index"][idx:idx + 1]))
-        data.num_nodes = len(n_id)
-        if "edge_attr" in self._flat:
-            data.edge_attr = torch.from_numpy(self._flat["edge_attr"][edges].copy())
-        for name, column in self._carried.items():
-            data[name] = torch.from_numpy(column[idx:idx + 1].copy())
-        for name, value in self._of_nodes(n_id, data.branch.expand(len(n_id))).items():
-            data[name] = value
-        if self.images is not None and "path" in self.images:
-            data.path = self._paths[n_id.numpy()].tolist()
-        return data
+        files = self._files
+        nodes, edges = files.span("node_end", idx), files.span("edge_end", idx)
+        n_id = files.integers("n_id", nodes)
+        carried = {name: torch.from_numpy(column[idx:idx + 1].copy()) for name, column in files.carried.items()}
+        more: dict[str, Any] = files.of_nodes(n_id, carried["branch"].expand(len(n_id)))
+        if "edge_attr" in files.flat:
+            more["edge_attr"] = torch.from_numpy(files.flat["edge_attr"][edges].copy())
+        if files.paths is not None:
+            more["path"] = files.paths[n_id.numpy()].tolist()
+        return PairData(n_id=n_id, z=files.integers("z", nodes), num_nodes=len(n_id),
+                        edge_index=files.integers("edge_index", edges).T.contiguous(),
+                        root_index=files.integers("root_index", slice(idx, idx + 1)), **carried, **more)
 
     def __getitem__(self, idx: Any) -> "Data | PairSubgraphDataset":
         if isinstance(idx, pd.Index | pd.Series):
@@ -112,9 +102,7 @@ class PairSubgraphDataset(Dataset):
     def table(self) -> pd.DataFrame:
         """(P rows) the pairs of this dataset, in its order; truth is <NA> where it is unknown."""
         if self._table is None:
-            files = [self.folder / part["table"]["file"] for part in self.record.parts]
-            parts = [pq.read_table(file, read_dictionary=["anchor_path", "neighbour_path"]) for file in files]
-            self._table = _pandas(parts)
+            self._table = self._files.read_table()
         return self._table if self._indices is None else self._table.iloc[list(self._indices)].reset_index(drop=True)
 
     def batch(self, index: Sequence[int] | Tensor | np.ndarray | slice | None = None) -> Batch:
@@ -128,20 +116,20 @@ class PairSubgraphDataset(Dataset):
             raise IndexError("no pairs were asked for")
         if self.transform is not None:
             return Batch.from_data_list([self.transform(self.get(int(place))) for place in places])
-        start, size = self._spans("node_end", places)
-        owner, nodes = ragged_arange(start, size)
-        edge_start, edge_size = self._spans("edge_end", places)
-        edge_owner, edges = ragged_arange(edge_start, edge_size)
-        ptr, edge_ptr = _ptr(size), _ptr(edge_size)
-        nodes, edges = nodes.numpy(), edges.numpy()
-        n_id = _long(self._flat["n_id"][nodes])
-        carried = {name: torch.from_numpy(column[places]) for name, column in self._carried.items()}
-        out = pair_batch(n_id, _long(self._flat["z"][nodes]),
-                         _long(self._flat["edge_index"][edges].T) + ptr[edge_owner], edge_ptr,
-                         _long(self._flat["root_index"][places]) + ptr[:-1, None], owner, ptr, carried)
-        more = {name: (value, ptr) for name, value in self._of_nodes(n_id, carried["branch"][owner]).items()}
-        if "edge_attr" in self._flat:
-            more["edge_attr"] = (torch.from_numpy(self._flat["edge_attr"][edges]), edge_ptr)
+        files = self._files
+        start, size = files.spans("node_end", places)
+        owner, node_at = ragged_arange(start, size)
+        edge_start, edge_size = files.spans("edge_end", places)
+        edge_owner, edge_at = ragged_arange(edge_start, edge_size)
+        ptr, edge_ptr, nodes, edges = _ptr(size), _ptr(edge_size), node_at.numpy(), edge_at.numpy()
+        n_id = files.integers("n_id", nodes)
+        carried = {name: torch.from_numpy(column[places]) for name, column in files.carried.items()}
+        out = pair_batch(n_id, files.integers("z", nodes),
+                         files.integers("edge_index", edges).T.contiguous() + ptr[edge_owner], edge_ptr,
+                         files.integers("root_index", places) + ptr[:-1, None], owner, ptr, carried)
+        more = {name: (value, ptr) for name, value in files.of_nodes(n_id, carried["branch"][owner]).items()}
+        if "edge_attr" in files.flat:
+            more["edge_attr"] = (torch.from_numpy(files.flat["edge_attr"][edges]), edge_ptr)
         for name, (value, slices) in more.items():
             out[name] = value
             out._slice_dict[name], out._inc_dict[name] = slices, torch.zeros(len(places), dtype=torch.long)
@@ -154,56 +142,11 @@ class PairSubgraphDataset(Dataset):
         sampler = BatchSampler(order, batch_size, drop_last)
         return DataLoader(_Batches(self), batch_size=None, sampler=sampler, **options)
 
-    # -- files ---------------------------------------------------------------------------------------------------
+    # -- copies --------------------------------------------------------------------------------------------------
 
-    def _map(self) -> None:
-        """Map the committed stretch of every file."""
-        self._flat: dict[str, np.ndarray] = {}
-        for name in self.record.fields or set(FIELDS) - {"edge_attr"}:
-            kind = FIELDS[name]
-            shape = (self.record.total(kind.per), kind.width)[:1 + (kind.width > 1)]
-            self._flat[name] = _mapped(self.folder / f"{name}.bin", kind.dtype, shape)
-        for name, per in (("node_end", "nodes"), ("edge_end", "edges")):
-            ends = self._flat[name]
-            if len(ends) and (ends[-1] != self.record.total(per) or ends[0] < 0 or (np.diff(ends) < 0).any()):
-                raise damaged(self.folder / f"{name}.bin", "it does not count up to what was committed")
-        saved = self.record.files.get("features")
-        self._features: Tensor | np.ndarray | None = self._given
-        if self._given is None and saved is not None:
-            self._features = _mapped(self.folder / saved["file"], "<f4", tuple(saved["shape"]))
-        files = [self.folder / part["table"]["file"] for part in self.record.parts]
-        numbers = _pandas([pq.read_table(file, columns=list(CARRIED)) for file in files])
-        self._carried = {attribute: numbers[name].to_numpy(dtype=dtype, na_value=unknown)
-                         if name in numbers else np.zeros(0, dtype)
-                         for name, (attribute, unknown, dtype) in CARRIED.items()}
+    def _open(self) -> None:
+        self._files = StoreReader(self.folder, self.record, self._given, self.image_root)
         self._table: pd.DataFrame | None = None
-        if self.images is not None and "path" in self.images:
-            paths = self.images["path"].to_numpy(dtype=object)
-            self._paths = paths if self.image_root is None else np.array(
-                [str(self.image_root / path) for path in paths], dtype=object)
-
-    def _span(self, name: str, idx: int) -> slice:
-        ends = self._flat[name]
-        return slice(int(ends[idx - 1]) if idx else 0, int(ends[idx]))
-
-    def _spans(self, name: str, places: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Where each pair's nodes or edges start, and how many they are."""
-        ends = self._flat[name]
-        start = np.where(places > 0, ends[np.maximum(places - 1, 0)], 0)
-        return torch.from_numpy(start), torch.from_numpy(ends[places] - start)
-
-    def _of_nodes(self, n_id: Tensor, branch: Tensor) -> dict[str, Tensor]:
-        """Features and labels of nodes (n,)."""
-        found = {}
-        if isinstance(self._features, Tensor):
-            device = self._features.device
-            found["x"] = self._features[branch.to(device), n_id.to(device)]
-        elif self._features is not None:
-            found["x"] = torch.from_numpy(self._features[branch.numpy(), n_id.numpy()])
-        for name in ("person_id", "camera_id"):
-            if self.images is not None and name in self.images:
-                found[name] = torch.from_numpy(self.images[name].to_numpy()[n_id.numpy()])
-        return found
 
     def __copy__(self) -> "PairSubgraphDataset":
         other = object.__new__(type(self))  # a slice shares the open files
@@ -212,12 +155,11 @@ class PairSubgraphDataset(Dataset):
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker process maps the files itself instead of receiving copies of them.
-        return {name: value for name, value in vars(self).items()
-                if name not in ("_flat", "_carried", "_table", "_paths", "_features")}
+        return {name: value for name, value in vars(self).items() if name not in ("_files", "_table")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._map()
+        self._open()
 
 
 class _Batches:
@@ -230,23 +172,5 @@ class _Batches:
         return self.dataset.batch(places)
 
 
-def _mapped(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    if not np.prod(shape):
-        return np.zeros(shape, dtype)  # an empty file cannot be mapped
-    return np.asarray(np.memmap(path, dtype, "r", shape=shape))
-
-
-def _long(values: np.ndarray) -> Tensor:
-    return torch.from_numpy(values.astype(np.int64, order="C"))
-
-
 def _ptr(size: Tensor) -> Tensor:
     return torch.cat([size.new_zeros(1), size.cumsum(0)])
-
-
-def _pandas(parts: list[pa.Table]) -> pd.DataFrame:
-    """Joined tables, with pandas' own kind of truth values that may be unknown."""
-    if not parts:
-        return pd.DataFrame()
-    table = pa.concat_tables(parts).unify_dictionaries()
-    return table.to_pandas(types_mapper={pa.bool_(): pd.BooleanDtype()}.get)
