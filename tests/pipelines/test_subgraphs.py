@@ -15,7 +15,7 @@ from PIL import Image
 import pipelines
 from mprd_pyg.data.synthetic import write_synthetic
 from mprd_pyg.graph import PairSubgraphDataset
-from pipelines import cli, paul, subgraphs
+from pipelines import cli, mprd, paul, subgraphs
 from pipelines.saved_run import SavedRun
 from pipelines.subgraphs import choose
 from pipelines.tiny_run import tiny_run
@@ -132,6 +132,8 @@ def test_folders_that_cannot_be_opened_are_named(folder, tmp_path, capsys):
     cut = folder / "subgraphs" / "z.bin"
     cut.write_bytes(cut.read_bytes()[:-1])
     assert run(folder) == 2 and "z.bin was cut short or edited" in capsys.readouterr().err
+    assert cli.main(mprd.make_parser(), mprd.run, ["--resume", str(folder)]) == 2  # before it trains
+    assert "z.bin was cut short or edited" in capsys.readouterr().err
     shutil.rmtree(folder / "subgraphs")
     unknown.to_parquet(folder / "images.parquet")
     assert run(folder) == 2 and "the identities of the run's images are unknown" in capsys.readouterr().err
