@@ -133,5 +133,5 @@ class RandomPatches(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool random patches."""
-        theta = self._draw(len(x), x.device) if self.training else self.place.expand(len(x), -1, -1, -1)
+        theta = self._draw(len(x), x.device) if self.training else self.place.expand(x.shape[0], -1, -1, -1)
         return pool_patches(x, theta)

@@ -101,7 +101,7 @@ def main(parser: Parser, run: Callable[[Parser, Namespace], int | None], argv: l
     The status is 0, or what ``run`` returns; 2 for mistakes in the input, 130 when stopped.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("lightning_fabric", "lightning", "torch", "faiss", "fsspec", "matplotlib"):
+    for noisy in ("lightning_fabric", "lightning", "torch", "faiss", "fsspec", "matplotlib", "onnxscript", "onnx_ir"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
     warnings.filterwarnings("ignore", message=".*Sparse CSR tensor support.*")

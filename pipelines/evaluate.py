@@ -5,6 +5,7 @@ python -m pipelines.evaluate --checkpoint runs/NAME/checkpoints/last.pt --data.c
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from jsonargparse import Namespace
@@ -35,11 +36,12 @@ def make_parser() -> cli.Parser:
 
 def load_network(path: str | Path) -> tuple[nn.Module, list[int]]:
     """The trained network of a checkpoint, and the (height, width) it was trained at."""
-    return _network(path)[:2]
+    network, describe = load_described(path)
+    return network, describe["size"]
 
 
-def _network(path: str | Path) -> tuple[nn.Module, list[int], list | None]:
-    """The same, and the repeated split (card, number) that it was trained on, if any."""
+def load_described(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The trained network of a checkpoint, and what the checkpoint says: ``network``, ``size``, ``data``, ..."""
     path = Path(path)
     path = path / "checkpoints" / "last.pt" if path.is_dir() else path
     state = load_checkpoint(path)
@@ -48,7 +50,7 @@ def _network(path: str | Path) -> tuple[nn.Module, list[int], list | None]:
         raise ValueError(f"{path} does not say which network it holds: it is no checkpoint of a training pipeline")
     network = network_of(describe["network"], str(path))
     load_weights(network, state["method"]["embedder"], str(path))
-    return network, describe["size"], describe.get("repeated_split")
+    return network, describe
 
 
 def choose_splits(dataset: Dataset, asked: int | None, every: bool, trained: list | None) -> list[int | None]:
@@ -76,7 +78,8 @@ def choose_splits(dataset: Dataset, asked: int | None, every: bool, trained: lis
 def run(parser: cli.Parser, cfg: Namespace) -> None:
     """Rank and score."""
     started = time.monotonic()
-    network, (height, width), trained = _network(cfg.checkpoint)
+    network, describe = load_described(cfg.checkpoint)
+    (height, width), trained = describe["size"], describe.get("repeated_split")
     dataset = Dataset(DataOptions(**cfg.data, height=height, width=width))
     numbers = choose_splits(dataset, dataset.options.split, cfg.all_splits, trained)
     parts = [dataset if number in (None, dataset.card.split) else dataset.at_split(number) for number in numbers]

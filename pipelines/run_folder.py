@@ -20,7 +20,7 @@ PACKAGES = ("mprd-pyg", "torch", "torchvision", "torch-geometric", "faiss-gpu", 
 
 
 class RunFolder:
-    """``config.yaml, images.parquet, logs/, checkpoints/, pairs/, subgraphs/, rankings.parquet, results.json``.
+    """``config.yaml, logs/, checkpoints/, pairs/, subgraphs/, {images,rankings,queries}.parquet, results.json``.
 
     Args:
         out: the folder; None makes a new one under ``runs/``.
@@ -71,10 +71,20 @@ class RunFolder:
 
     def write_rankings(self, frame: pd.DataFrame, query: Any, gallery: Any,
                        results: dict[str, RankingResult | SingleShotResult]) -> None:
-        """The first images of each query's ranking, in every mode; of single shot, those of the first draw."""
-        parts = []
+        """The first images of each query's ranking, in every mode; of single shot, those of the first draw.
+
+        Where the gallery is not drawn also each query's scores (NaN: it has no match).
+        """
+        parts, scores = [], []
         paths, person = frame["path"].to_numpy(), frame["person_id"].to_numpy()
         for mode, result in results.items():
+            if isinstance(result, RankingResult):
+                scores.append(pd.DataFrame({
+                    "mode": mode, "query": paths[query], "person_id": person[query],
+                    "average_precision": result.average_precision,
+                    "average_precision_trapz": result.average_precision_trapz, "num_matches": result.num_matches,
+                    "rank_of_first_match": result.rank_of_first_match,
+                    "rank_of_last_match": result.rank_of_last_match}))
             count, top = result.top_indices.shape
             flat = result.top_indices.reshape(-1)
             shown = flat >= 0
@@ -84,6 +94,7 @@ class RunFolder:
                 "gallery": paths[g], "similarity": result.top_similarities.reshape(-1)[shown],
                 "correct": person[q] == person[g]}))
         self.write_table("rankings.parquet", pd.concat(parts, ignore_index=True))
+        self.write_table("queries.parquet", pd.concat(scores, ignore_index=True))
 
     def write_protocol(self, *protocols: dict[str, Any] | None) -> None:
         """``protocol.json``: the split and the galleries that were drawn, or a list of them; none for fixed ones."""
