@@ -14,19 +14,23 @@ SINGLE_SHOT = "single_shot"
 Results = dict[str, RankingResult | SingleShotResult]
 
 
-def ranker(dataset: Dataset, network: nn.Module, device: Any, progress: bool = True,
-           top: int = 50) -> Callable[[], Results]:
+def ranker(dataset: Dataset, network: nn.Module, device: Any, progress: bool = True, top: int = 50,
+           record: Callable[[Tensor, Results], None] | None = None) -> Callable[[], Results]:
     """A function that ranks the gallery for each query with the current network.
 
     In each camera mode, and for a card whose protocol is single shot also in that; the modes then rank all images.
+    ``record`` is shown the test features (T, d) and the results.
     """
     test = dataset.test[0]
     store, draws = dataset.store(test), dataset.draws
 
     def rank() -> Results:
         x = embed_images(network, store, device=device, workers=dataset.options.workers,
-                         progress="test features" if progress else "")
-        return rank_features(dataset, x, draws, top)
+                         progress="test features" if progress else "").flatten(1).cpu()
+        results = rank_features(dataset, x, draws, top)
+        if record is not None:
+            record(x, results)
+        return results
     return rank
 
 

@@ -17,6 +17,8 @@ from mprd_pyg.training.supervised import SupervisedPretraining
 from pipelines import cli
 from pipelines.dataset import DataOptions, Dataset, column
 from pipelines.ranking import flat_metrics, nested, ranker, table_of
+from pipelines.reporting import try_report
+from pipelines.reporting.record import RunRecord
 from pipelines.run_folder import RunFolder
 
 PRETRAINING = {"fabric", "embedder", "store", "person_id", "view", "workers", "seed"}
@@ -91,11 +93,16 @@ class TrainingRun:
         self.folder.write_text("config.yaml", self.parser.dump(saved, skip_unset=False))
         self.folder.write_table("images.parquet", table)
         self.folder.write_protocol(target.protocol())
+        going_on = self.resume and self.folder.started
+        record = RunRecord(self.folder, target, resumed=going_on)
+        record.start(self.name, self.parser, saved, rows=getattr(method, "num_rows", len(table)),
+                     epochs=method.epochs, missing=self.missing, device=str(self.fabric.device),
+                     relation=repr(method.relation) if hasattr(method, "relation") else None)
         source = None if self.source is None else self._pretrain(network)
         self.start = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
-        rank = ranker(target, network, self.fabric.device, cfg.progress) if self.evaluable else None
+        rank = ranker(target, network, self.fabric.device, cfg.progress, record=record) if self.evaluable else None
         trainer = self._trainer(self.folder.path, spec, rank, cfg.evaluate_every)
-        history = trainer.fit(method, resume=self.resume and self.folder.started)
+        history = trainer.fit(method, resume=going_on)
         self.before, self.last = trainer.before, history[-1]
         last = self.last
         if rank:
@@ -135,9 +142,10 @@ class TrainingRun:
                        self.cfg.checkpoint_every, describe, self.cfg.progress)
 
     def finish(self, results: dict[str, Any]) -> None:
-        """Write ``results.json`` and show the closing table."""
+        """Write ``results.json`` and the report, and show the closing table."""
         self.folder.write_results(results | {"seconds": round(time.monotonic() - self.started, 1)})
-        print(f"\n{self.closing}\nrun folder: {self.folder.path}")
+        report = try_report(self.folder.path)
+        print(f"\n{self.closing}\nrun folder: {self.folder.path}" + (f"\nreport: {report}" if report else ""))
 
     def _pretrain(self, network: nn.Module) -> dict[str, Any]:
         source, cfg = self.source, self.cfg
