@@ -5,8 +5,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 from scipy.io import savemat
+
+settings.register_profile("any machine", deadline=None)  # how long an example takes is the machine's affair
+settings.load_profile("any machine")
 
 
 def picture(person, camera, number, height=48, width=24):
