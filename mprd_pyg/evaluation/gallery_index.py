@@ -33,10 +33,12 @@ def search_index(index: faiss.Index, features: np.ndarray, top: int) -> tuple[np
         if isinstance(index, faiss.IndexHNSW):
             index.hnsw.efSearch = max(128, 2 * top)
         return index.search(features, top)
+    # Where faiss.contrib.torch_utils is imported, its replacement of `search` takes no parameters.
+    search = getattr(index, "search_numpy", index.search)
     bounds = np.linspace(0, index.ntotal, threads + 1).astype(int).tolist()
 
     def part(low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
-        return index.search(features, top, params=faiss.SearchParameters(sel=faiss.IDSelectorRange(low, high)))
+        return search(features, top, params=faiss.SearchParameters(sel=faiss.IDSelectorRange(low, high)))
 
     with ThreadPoolExecutor(threads) as pool:
         found = list(pool.map(part, bounds[:-1], bounds[1:]))

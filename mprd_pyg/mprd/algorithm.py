@@ -159,6 +159,7 @@ class MPRD:
     def gcn_graph(self, epoch: int, alone: Tensor) -> tuple[Tensor, NeighbourLists]:
         """Features and neighbour lists of all images and of the perturbed views of ``alone``, the last nodes."""
         count = self.num_rows
+        self.knn.num_capped = 0  # nothing was searched in this epoch yet; a resumed run comes here a second time
         if len(self.store) > count:  # the CNN never trains on meta images: look at them afresh
             meta = torch.arange(count, len(self.store))
             self.memory.update(meta.to(self.fabric.device),

@@ -115,6 +115,7 @@ class PatchMPRD(PAUL):
     def gcn_graph(self, epoch: int, alone: Tensor) -> tuple[Tensor, BranchLists]:
         """Features (T, M d) and lists of the N images, the Z meta images and the perturbed views of ``alone``."""
         camera, bank = self.camera_id if self.camera_centered else None, self.memory.bank
+        self.knn.num_capped = 0  # nothing was searched in this epoch yet; a resumed run comes here a second time
         if len(self.meta_store):
             meta = self._embed(self.meta_store, stream_seed(self.seed, epoch, 3))
             bank = torch.cat([bank, meta.transpose(0, 1).to(bank.dtype)], dim=1)
