@@ -18,6 +18,12 @@ def gaps(run: Run, left_out: list[tuple[str, str]]) -> Section:
         rows.append(["replaced", "the data are pedestrians drawn by this program: figures on them say that the "
                      "program works, not how well it does on people"])
     rows += [["missing", str(line)] for line in run.fact("missing", [])]
+    style = run.results.get("camera_style") or {}
+    if style.get("used") == "none":
+        rows.append(["missing", f"camera style: no image was seen in another camera's style ({style.get('why', '')})"])
+    elif style.get("used") == "statistics":
+        rows.append(["replaced", "colour statistics of the cameras stand in for CamStyle's images "
+                     f"({style.get('why', '')})"])
     for option in run.record.get("changed", []):
         if option["option"].endswith("network.weights") or option["option"].endswith("init_args.weights"):
             said = {"None": "a random start of the trunk stands in for ImageNet weights"}

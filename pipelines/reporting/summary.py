@@ -6,7 +6,7 @@ import yaml
 from pipelines.reporting.blocks import Details, Section, Table, Terms
 from pipelines.reporting.run import Missing, Run
 
-LABELS = {"auc": "AUC", "ap": "AP", "rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", 
+LABELS = {"auc": "AUC", "ap": "AP", "rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10",
           "num_valid_queries": "queries counted", "num_skipped_queries": "queries skipped", "draws": "galleries drawn"}
 DEFINITIONS = {
     "mAP": "mean average precision: a query's average precision is the mean, over its right images, of the share of "
@@ -74,7 +74,8 @@ def metrics(run: Run) -> Section:
             for name in names]
     said = "In percent, but for counts." + (" Before: the same network before the first epoch. After: the last epoch, "
                                             "never the best." if before else "")
-    blocks = [Table(["", *(f"{mode} {when}".replace("_", " ").strip() for mode, when, _ in columns)], rows, said, numeric=True)]
+    heads = [f"{mode} {when}".replace("_", " ").strip() for mode, when, _ in columns]
+    blocks = [Table(["", *heads], rows, said, numeric=True)]
     if run.results.get("rows"):
         blocks.append(_rows(run.results["rows"], "Parts of the method alone, trained from the same start; percent."))
     if run.results.get("baselines"):

@@ -104,7 +104,7 @@ def test_every_part_is_there(finished, patched):
         found = check_page(folder / "report.html")
         assert {attributes["id"] for tag, attributes in found.tags if tag == "section"} == common | {own}
         assert "could not be made" not in found.text and "Not here" not in found.text
-    assert "CamStyle images: none were used" in Elements((finished / "report.html").read_text()).text
+    assert "camera style: no image was seen" in Elements((finished / "report.html").read_text()).text
     text = Elements((patched / "report.html").read_text()).text
     assert "drawn by this program" in text and "1 junk images of split 'gallery'" in text
     assert "Branch 3" in text and "pedal" in text
