@@ -1,6 +1,8 @@
 """Pairs that were believed wrongly, with the subgraphs that they were judged by."""
+from typing import Any
 
-
+from mprd_pyg.evaluation import draw_pair
+from mprd_pyg.graph import PairSubgraphDataset
 from pipelines.reporting.blocks import Picture, Pictures, Section, Text
 from pipelines.reporting.drawing import data_uri, figure_image
 from pipelines.reporting.run import Missing, NotApplicable, Run
@@ -10,9 +12,6 @@ WRONG, LOST, NODES = 3, 2, 30  # pairs of each kind, images around a pair
 
 def wrong_pairs(run: Run) -> Section:
     """The most firmly believed wrong pairs, and for comparison right ones that were turned down."""
-    if (run.folder / "subgraphs" / "last_epoch.pt").is_file():  # runs before the store of every epoch
-        from pipelines.reporting.sketch import wrong_pairs_of_batch
-        return wrong_pairs_of_batch(run)
     saved = saved_pairs(run)
     table = saved.table
     table = table[(table["epoch"] == table["epoch"].max()) & table["truth"].notna()]
@@ -31,20 +30,17 @@ def wrong_pairs(run: Run) -> Section:
                    blocks)
 
 
-def saved_pairs(run: Run):
-    """The ``PairSubgraphDataset`` of the run folder."""
+def saved_pairs(run: Run) -> PairSubgraphDataset:
+    """The store of the run folder."""
     folder = run.folder / "subgraphs"
     if not (folder / "manifest.json").is_file():
         if run.pipeline != "mprd":
             raise NotApplicable("no pair subgraphs are cut out by this method")
         raise Missing("no pair subgraphs were saved" + ("" if run.finished else " yet"))
-    from mprd_pyg.graph import PairSubgraphDataset
     return PairSubgraphDataset(folder, image_root=run.root, check="sizes")
 
 
-def _picture(run: Run, saved, row, title: str) -> Picture:
-    from mprd_pyg.evaluation import draw_pair
-
+def _picture(run: Run, saved: PairSubgraphDataset, row: Any, title: str) -> Picture:
     data = saved[int(row.Index)]
     figure = draw_pair(data, most=NODES)
     cameras = run.images["camera_id"].to_numpy()[data.n_id[data.root_index[0]].numpy()]
