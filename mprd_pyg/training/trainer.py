@@ -181,7 +181,7 @@ class Trainer:
         writer.flush()
         if self.progress:
             shown = {k: v for k, v in record.items() if k.split("/")[-1] in
-                     ("loss", "precision", "recall", "mAP", "rank1", "seconds")}
+                     ("loss", "precision", "recall", "mAP", "rank1", "auc", "seconds")}
             tqdm.write(f"epoch {record['epoch']}: " + ", ".join(f"{k} {v:.4g}" for k, v in shown.items()))
 
     @contextmanager

@@ -1,0 +1,126 @@
+"""SEAL: is there a link? A graph classifier on the subgraphs around pairs."""
+import math
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch_geometric.data import Batch
+from tqdm import tqdm
+
+from mprd_pyg.data.views import shuffled_batches, stream
+from mprd_pyg.link_prediction.figures import link_figures
+from mprd_pyg.link_prediction.subgraph_store import SubgraphStore
+from mprd_pyg.training.checkpoint import load_weights
+from mprd_pyg.training.trainer import Phase
+
+
+class SEAL:
+    """Learns links from the subgraphs around them (Zhang & Chen, NeurIPS 2018), as a method of the trainer.
+
+    After each epoch the validation pairs are scored, and the weights of the best epoch are kept. The test pairs are
+    never looked at here.
+
+    Args:
+        fabric: device; the small classifier computes in single precision.
+        classifier: (batch of subgraphs, features (U, d)) -> (P,) logits.
+        train: subgraphs of the training pairs.
+        train_label: (P,) 1 for links, 0 for pairs without one.
+        validation: subgraphs of the validation pairs.
+        validation_label: (P,) likewise.
+        x: (N, d) node features; None for none.
+        epochs: passes over the training pairs (50, SEAL's).
+        batch_size: pairs per step (50, SEAL's).
+        lr: of Adam (1e-4, SEAL's).
+        weight_decay: L2 penalty.
+        pairs_per_epoch: at most so many training pairs in each epoch, drawn anew each time, which bounds the time on
+            large graphs (SEAL trains on 100,000 pairs at most).
+        select: the best epoch has the least validation ``"loss"`` (SEAL's) or the highest validation ``"auc"``.
+        seed: of the order of the pairs.
+    """
+
+    def __init__(self, fabric: Fabric, classifier: nn.Module, train: SubgraphStore, train_label: Tensor,
+                 validation: SubgraphStore, validation_label: Tensor, x: Tensor | None = None, epochs: int = 50,
+                 batch_size: int = 50, lr: float = 1e-4, weight_decay: float = 0.0,
+                 pairs_per_epoch: int = 20_000, select: str = "loss", seed: int = 0):
+        if select not in ("loss", "auc"):
+            raise ValueError(f"select must be 'loss' or 'auc', got {select!r}")
+        if min(batch_size, epochs, pairs_per_epoch) < 1 or lr <= 0:
+            raise ValueError(f"epochs, batch_size and pairs_per_epoch must be at least 1 and lr above 0; "
+                             f"got {epochs}, {batch_size}, {pairs_per_epoch} and {lr}")
+        self.fabric, self.train, self.validation, self.epochs = fabric, train, validation, epochs
+        self.train_label, self.validation_label = train_label.to(fabric.device), validation_label
+        # A classifier that always reads features gets one column of zeros.
+        self.x = torch.zeros(train.lists.num_nodes, 1, device=fabric.device) if x is None else x.to(fabric.device)
+        self.plain, self.select, self.seed = x is None, select, seed
+        self.batch_size, self.pairs_per_epoch = batch_size, pairs_per_epoch
+        # Not wrapped by Fabric: its checks of every input cost a fifth of such a small step.
+        self.classifier = classifier.to(fabric.device)
+        self.optimizer = torch.optim.Adam(classifier.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
+        self.best: dict[str, Any] = {}
+
+    def prepare(self) -> None:
+        """Nothing to prepare."""
+
+    def phases(self, epoch: int) -> Iterator[Phase]:
+        """One pass over the training pairs, or over as many as an epoch may take."""
+        batches = shuffled_batches(torch.arange(len(self.train)), self.batch_size, stream(self.seed, epoch, 21),
+                                   least=1)[:math.ceil(self.pairs_per_epoch / self.batch_size)]
+
+        def begin(start: int) -> Iterator[Tensor]:
+            self.classifier.train()
+            return (torch.tensor(rows) for rows in batches[start:])
+        yield Phase("links", len(batches), begin, self.training_step)
+
+    def training_step(self, rows: Tensor) -> dict[str, Tensor]:
+        """One step on the training pairs ``rows`` (B,)."""
+        logit = self._logits(self.train.batch(rows))
+        loss = F.binary_cross_entropy_with_logits(logit, self.train_label[rows].to(logit.dtype))
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return {"loss": loss.detach()}
+
+    def _logits(self, batch: Batch) -> Tensor:
+        batch = batch.to(self.fabric.device)
+        if self.plain:
+            return self.classifier(batch, self.x)
+        # Only the nodes at hand are projected by the first layer.
+        nodes, batch.n_id = batch.n_id.unique(return_inverse=True)
+        return self.classifier(batch, self.x[nodes])
+
+    @torch.no_grad()
+    def logits(self, store: SubgraphStore, progress: str = "") -> Tensor:
+        """Logits of all pairs of a store (P,), on the host."""
+        self.classifier.eval()
+        rows = torch.arange(len(store)).split(4 * self.batch_size)
+        return torch.cat([self._logits(store.batch(part)).float().cpu()
+                          for part in tqdm(rows, desc=progress, leave=False, disable=None if progress else True)])
+
+    def end_epoch(self, epoch: int) -> dict[str, float]:
+        """Score the validation pairs; keep the weights where they are the best so far."""
+        logit = self.logits(self.validation)
+        figures = link_figures(logit, self.validation_label)
+        loss = float(F.binary_cross_entropy_with_logits(logit, self.validation_label.to(logit.dtype)))
+        merit = -loss if self.select == "loss" else figures["auc"]
+        if not self.best or merit > self.best["merit"]:
+            self.best = {"epoch": epoch, "merit": merit, "weights": deepcopy(self.classifier.state_dict())}
+        return {f"validation/{name}": value for name, value in figures.items()} | {"validation/loss": loss}
+
+    def take_best(self) -> int:
+        """Put the best epoch's weights into the classifier; returns that epoch."""
+        self.classifier.load_state_dict(self.best["weights"])
+        return self.best["epoch"]
+
+    def state_dict(self) -> dict[str, Any]:
+        """All state."""
+        return {"classifier": self.classifier.state_dict(), "optimizer": self.optimizer.state_dict(), "best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take it back."""
+        load_weights(self.classifier, state["classifier"], "the checkpoint's classifier")
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.best = state["best"]

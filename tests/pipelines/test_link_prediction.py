@@ -1,0 +1,159 @@
+"""python -m pipelines.link_prediction, whole, on small generated graphs."""
+import json
+import os
+import signal
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch_geometric.data import Data
+
+from mprd_pyg.link_prediction import SEAL, common_neighbours, link_figures, read_graph, split_links
+from mprd_pyg.training import load_checkpoint
+from pipelines import cli, link_prediction
+
+SMALL = ["--training.epochs", "2", "--training.batch_size", "20", "--progress", "false", "--accelerator", "cpu",
+         "--dgcnn.widths", "[8,8]", "--dgcnn.width", "16", "--gcn.hidden", "8"]
+
+
+def run(*argv):
+    return cli.main(link_prediction.make_parser(), link_prediction.run, [str(part) for part in argv])
+
+
+@pytest.fixture(scope="module")
+def links(tmp_path_factory):
+    path = tmp_path_factory.mktemp("graph") / "links.csv"
+    graph = nx.connected_watts_strogatz_graph(40, 6, 0.1, seed=1)
+    path.write_text("source,target\n" + "".join(f"n{a},n{b}\n" for a, b in graph.edges))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(links, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    assert run("--graph", links, "--out", out, *SMALL) == 0
+    return out
+
+
+def test_a_run_folder_holds_everything(finished, links):
+    results = json.loads((finished / "results.json").read_text())
+    for part in ("validation", "test"):
+        figures = results["metrics"][part]
+        assert set(figures) == {"auc", "ap", "hits@10", "hits@50", "hits@100"} and 0 <= figures["auc"] <= 1
+        assert figures["hits@50"] is None  # fewer negatives than 50
+        assert set(results["baselines"]) == {"common_neighbours", "adamic_adar", "katz"}
+    assert results["graph"]["nodes"] == 40 and results["graph"]["links"] == 120 and results["seed"] == 0
+    assert results["counts"] == {"train": {"links": 102, "negatives": 102}, "validation": {"links": 6, "negatives": 6},
+                                 "test": {"links": 12, "negatives": 12}}
+    assert results["subgraphs"]["hops"] in (1, 2) and results["best_epoch"] in (1, 2) and results["epochs"] == 2
+    history = pd.read_csv(finished / "logs" / "history.csv")
+    assert len(history) == 2 and results["best_epoch"] == history["validation/loss"].argmin() + 1
+    split = split_links(read_graph(links))
+    assert pd.read_parquet(finished / "split.parquet").equals(split.table())
+    predictions = pd.read_parquet(finished / "predictions.parquet")
+    for part in ("validation", "test"):  # the figures follow from the saved scores
+        mine = predictions[predictions["part"] == part]
+        again = link_figures(mine["likelihood"].to_numpy(copy=True), torch.tensor(mine["label"].to_numpy()))
+        assert again["auc"] == pytest.approx(results["metrics"][part]["auc"])
+        graph, pairs = split.observed(part), split.pairs[part]
+        assert mine["common_neighbours"].tolist() == common_neighbours(graph, pairs).tolist()
+
+
+def test_stopped_and_resumed_is_the_same(finished, links, tmp_path, monkeypatch):
+    out, step, taken = tmp_path / "run", SEAL.training_step, []
+
+    def interrupt(self, rows):
+        taken.append(1)
+        if len(taken) == 14:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, rows)
+    monkeypatch.setattr(SEAL, "training_step", interrupt)
+    assert run("--graph", links, "--out", out, *SMALL) == 130
+    assert not (out / "results.json").exists()
+    monkeypatch.setattr(SEAL, "training_step", step)
+    assert run("--resume", out) == 0
+    one, other = (load_checkpoint(folder / "checkpoints" / "last.pt")["method"] for folder in (finished, out))
+    for part in ("classifier", ("best", "weights")):
+        a, b = (state[part] if part == "classifier" else state["best"]["weights"] for state in (one, other))
+        assert all(torch.equal(a[name], b[name]) for name in a)
+    assert pd.read_parquet(finished / "predictions.parquet").equals(pd.read_parquet(out / "predictions.parquet"))
+    before, after = (json.loads((folder / "results.json").read_text()) for folder in (finished, out))
+    for key in ("metrics", "baselines", "best_epoch", "subgraphs", "counts"):
+        assert before[key] == after[key]
+
+
+def test_asked_pairs_of_a_finished_run(finished, tmp_path):
+    asked = tmp_path / "asked.csv"
+    asked.write_text("n0,n1\nn20,n3\nn1,n0\n")
+    weights = load_checkpoint(finished / "checkpoints" / "last.pt")["method"]["classifier"]
+    assert run("--resume", finished, "--pairs", asked) == 0
+    table = pd.read_parquet(finished / "likelihoods.parquet")
+    assert table["source"].tolist() == ["n0", "n20", "n1"] and table["linked"].tolist() == [True, False, True]
+    assert table["likelihood"].between(0, 1).all()
+    assert table["likelihood"][0] == pytest.approx(table["likelihood"][2], abs=1e-6)  # the order is no matter
+    again = load_checkpoint(finished / "checkpoints" / "last.pt")["method"]["classifier"]
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+
+
+@pytest.mark.parametrize("more", [["--head", "max"], ["--features", "false", "--hops", "2"],
+                                  ["--memory_gb", "0", "--subgraphs.edges", "roots", "--subgraphs.hops", "1"]])
+def test_features_heads_and_isolated_nodes(tmp_path, more):
+    graph = nx.Graph([*nx.karate_club_graph().edges, (40, 41), (41, 42), (40, 42)])  # two components
+    edges = np.array([*graph.edges, (3, 3), (1, 0)]).T  # a self-loop, a repeat; nodes 34 ... 39 are isolated
+    x = torch.randn(43, 4, generator=torch.Generator().manual_seed(0))
+    torch.save(Data(x=x, edge_index=torch.from_numpy(edges)), tmp_path / "graph.pt")
+    assert run("--graph", tmp_path / "graph.pt", "--out", tmp_path / "run", *SMALL, *more) == 0
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["graph"]["features"] == (0 if "--features" in more else 4)
+    assert results["graph"]["left_out"] == {"self_loops": 1, "repeats": 1}
+    name = results["classifier"]["class_path"].rsplit(".", 1)[1]
+    assert name == ("PairClassifier" if "max" in more else "DGCNN")
+
+
+def test_tiny_graph(tmp_path):
+    (tmp_path / "tiny.txt").write_text("a b\nb c\nc d\nd a\nd e\n")
+    assert run("--graph", tmp_path / "tiny.txt", "--out", tmp_path / "run", *SMALL) == 0
+
+
+def test_it_learns_what_neighbours_tell(tmp_path):
+    """Links within groups of a caveman graph follow from shared neighbours."""
+    graph = nx.relaxed_caveman_graph(12, 8, 0.05, seed=3)
+    (tmp_path / "cave.txt").write_text("".join(f"{a} {b}\n" for a, b in graph.edges))
+    assert run("--graph", tmp_path / "cave.txt", "--out", tmp_path / "run", "--training.epochs", "8", "--training.lr",
+               "1e-3", "--progress", "false", "--accelerator", "cpu", "--hops", "1") == 0
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["metrics"]["test"]["auc"] > 0.9
+
+
+def refused(capsys, tmp_path, *argv):
+    out = tmp_path / "refused"
+    try:
+        status = run(*argv, "--out", out, "--progress", "false", "--accelerator", "cpu")
+    except SystemExit as exit:
+        status = exit.code
+    assert status == 2 and not out.exists()
+    return capsys.readouterr().err
+
+
+def test_bad_input(capsys, tmp_path, links, finished):
+    assert "required" in refused(capsys, tmp_path)
+    assert "no graph file" in refused(capsys, tmp_path, "--graph", tmp_path / "none.csv")
+    (tmp_path / "empty.txt").write_text("a a\nb b\n")
+    assert "0 links between 2 nodes" in refused(capsys, tmp_path, "--graph", tmp_path / "empty.txt")
+    (tmp_path / "full.txt").write_text("".join(f"{i} {j}\n" for i in range(6) for j in range(i)))
+    assert "at least 3 such pairs" in refused(capsys, tmp_path, "--graph", tmp_path / "full.txt")
+    (tmp_path / "asked.csv").write_text("n0,n1\nn0,m1\n")
+    message = refused(capsys, tmp_path, "--graph", links, "--pairs", tmp_path / "asked.csv")
+    assert "asked.csv, line 2" in message and "'m1'" in message
+    assert "fractions" in refused(capsys, tmp_path, "--graph", links, "--split.test", "1.5")
+    for flag, value, message in (("--hops", "0", "at least 1"), ("--sort_k", "-1", "sort_k"), ("--hits", "[0]", "K of"),
+                                 ("--training.select", "best", "'loss' or 'auc'"), ("--head", "mean", "head"),
+                                 ("--dgcnn.widht", "3", "'dgcnn.width'")):
+        assert message in refused(capsys, tmp_path, "--graph", links, flag, value)
+    assert run("--graph", links, "--out", finished, *SMALL) == 2
+    assert "--resume" in capsys.readouterr().err
+    kept = {name: (finished / name).read_bytes() for name in ("config.yaml", "split.parquet", "results.json")}
+    assert run("--resume", finished, "--seed", "1") == 2
+    assert "of another run" in capsys.readouterr().err
+    assert all((finished / name).read_bytes() == content for name, content in kept.items())
