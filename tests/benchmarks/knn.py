@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 
 warnings.simplefilter("ignore")
 
@@ -125,6 +126,14 @@ def one(args) -> None:
                       "recall": graph.get("recall", 1.0)}))
 
 
+def write_tables(table: pd.DataFrame, picture: Path) -> None:
+    """The measured lines as CSV, and as a Markdown table, beside the picture."""
+    table.to_csv(picture.with_suffix(".csv"), index=False)
+    lines = ["| " + " | ".join(table.columns) + " |", "|---" * len(table.columns) + "|"]
+    lines += ["| " + " | ".join(map(str, values)) + " |" for values in table.itertuples(index=False)]
+    picture.with_suffix(".md").write_text("\n".join(lines) + "\n")
+
+
 def growth(args) -> None:
     """Measure all sizes and kinds, each in its own process, and draw them."""
     import matplotlib
@@ -142,7 +151,7 @@ def growth(args) -> None:
             lines.append(json.loads(done.stdout.splitlines()[-1]))
             print(lines[-1], flush=True)
             table = pd.DataFrame(lines)
-            table.to_csv(f"{args.growth.removesuffix('.png')}.csv", index=False)
+            write_tables(table, Path(args.growth))
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for axis, column, label in zip(axes, ("cpu_s", "mib"), ("CPU seconds", "peak MiB, features included"), strict=True):
         for index, part in table.groupby("index", sort=False):
