@@ -47,8 +47,8 @@ class PairSubgraphWriter:
             check_files(self.folder, self.record, contents=False)
             self.images = read_images(self.folder, self.record)
             if images is not None and (self.images is None or not self.images.equals(images.reset_index(drop=True))):
-                raise ValueError(f"{self.folder} is of another run: its data are not these images, so write to another folder "
-                                 f"(a run is resumed with the images it began with)")
+                raise ValueError(f"{self.folder} is of another run: its data are other images. Write to another folder, "
+                                 f"or resume with the images it began with")
         else:
             self.folder.mkdir(parents=True, exist_ok=True)
             root = {} if image_root is None else {"image_root": str(Path(image_root).absolute())}

@@ -113,7 +113,7 @@ def test_an_existing_run_is_not_overwritten(capsys, tmp_path, root):
     # resumed with other images: refused, the run stays as it was
     Image.new("RGB", (24, 48)).save(root / "bounding_box_train" / "0001_c1s1_999999_00.jpg")
     assert cli.main(mprd.make_parser(), mprd.run, ["--resume", str(out)]) == 2
-    assert "of another run: its data are not these images" in capsys.readouterr().err
+    assert "of another run: its data are other images" in capsys.readouterr().err
     assert (out / "results.json").read_bytes() == before
 
 
