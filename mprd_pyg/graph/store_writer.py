@@ -47,7 +47,7 @@ class PairSubgraphWriter:
             check_files(self.folder, self.record, contents=False)
             self.images = read_images(self.folder, self.record)
             if images is not None and (self.images is None or not self.images.equals(images.reset_index(drop=True))):
-                raise ValueError(f"{self.folder} is of another run: its data are other images. Write to another folder, "
+                raise ValueError(f"{self.folder} is of another run: its data are other images. Write to another folder "
                                  f"or resume with the images it began with")
         else:
             self.folder.mkdir(parents=True, exist_ok=True)
