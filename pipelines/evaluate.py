@@ -20,6 +20,7 @@ from pipelines import cli
 from pipelines.dataset import DataOptions, Dataset
 from pipelines.networks import network_of
 from pipelines.ranking import flat_metrics, nested, rank_features, table_of
+from pipelines.reporting import try_report
 from pipelines.run_folder import RunFolder
 
 
@@ -108,7 +109,8 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
                           "seconds": round(time.monotonic() - started, 1)})
     figures = {f"{mode}/{name}": value for mode, row in metrics.items() for name, value in row.items()}
     what = last.card.name + (f", mean and standard deviation over {len(parts)} splits" if len(parts) > 1 else "")
-    print(f"{what}\n{table_of({'': figures})}\nrun folder: {folder.path}")
+    report = try_report(folder.path)
+    print(f"{what}\n{table_of({'': figures})}\nrun folder: {folder.path}" + (f"\nreport: {report}" if report else ""))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from mprd_pyg.link_prediction import (
 from mprd_pyg.mprd import PairClassifier
 from mprd_pyg.training import Trainer
 from pipelines import cli
+from pipelines.reporting import try_report
 from pipelines.run_folder import RunFolder
 
 PARTS = ("validation", "test")
@@ -137,8 +138,11 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
                    for part, label in split.label.items()},
         "subgraphs": options, "classifier": spec, "asked_pairs": 0 if asked is None else len(asked),
         "seconds": round(time.monotonic() - started, 1)})
+    report = try_report(folder.path)
     print(f"\n{cfg.graph}: {graph.num_nodes} nodes, {len(graph.links)} links, {options['hops']} hops, "
           f"best epoch {best} of {len(history)} by validation\n{table_of(figures)}\nrun folder: {folder.path}")
+    if report:
+        print(f"report: {report}")
 
 
 def write_inputs(parser: cli.Parser, cfg: Namespace, folder: RunFolder, split: LinkSplit) -> None:
