@@ -10,7 +10,7 @@ from mprd_pyg.graph import PairSubgraphs
 def test_the_loader_of_the_readme(capsys):
     text = (Path(__file__).parents[2] / "README.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.S)
-    last = next(number for number, code in enumerate(blocks) if "DataLoader" in code)
+    last = next(number for number, code in enumerate(blocks) if "import DataLoader" in code)
     names = {"PairSubgraphs": PairSubgraphs, "torch": torch}
     torch.manual_seed(0)
     exec(blocks[last - 1], names)
