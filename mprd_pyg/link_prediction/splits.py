@@ -84,6 +84,8 @@ def split_links(graph: LinkGraph, test: float = 0.1, validation: float = 0.05, o
     links = graph.links[torch.randperm(total, generator=generator)].split([count[part] for part in PARTS])
     share = min(1.0, absent / total)
     wanted = [max(1, int(share * count[part])) for part in PARTS]
+    while sum(wanted) > absent:  # one negative at least for each part may be more than there are
+        wanted[wanted.index(max(wanted))] -= 1
     negatives = sample_absent(graph, sum(wanted), generator).split(wanted)
     pairs, label = {}, {}
     for part, positive, negative in zip(PARTS, links, negatives, strict=True):

@@ -53,6 +53,13 @@ def test_any_graph(graph, test, validation, seed):
     assert split.table().equals(again.table())
 
 
+def test_hardly_any_pairs_without_a_link():
+    """Three absent pairs for 5, 1 and 1 links: one negative each, none twice."""
+    graph = LinkGraph.from_edges([[0, 1], [0, 2], [0, 3], [0, 4], [1, 2], [1, 3], [1, 4]], 5)
+    split = split_links(graph, 0.125, 0.125, seed=0)
+    assert [int((split.label[part] == 0).sum()) for part in PARTS] == [1, 1, 1]
+
+
 def ring(n):
     return LinkGraph.from_edges([[i, (i + 1) % n] for i in range(n)], n)
 
