@@ -112,7 +112,7 @@ def draw_tile(axes: Axes, layout: PairLayout, node: int, data: Data, thumbnails:
               fontsize=(6.5 if node in roots else 5) + small)
     if node in roots and data.get("path") is not None:
         axes.text(x, y - h / 2 - 0.32, "/".join(PurePath(data.path[node]).parts[-2:]), ha="center", va="center",
-                  fontsize=5.5, color="#7b818c", zorder=2.9)
+                  fontsize=5.5, color="#7b818c", zorder=2.9, bbox={"fc": PAPER, "ec": "none", "pad": 1})
     z, radius = int(data.z[node]), 0.25 if node in roots else 0.2
     at = (x - w / 2 + 0.03, y + h / 2 - 0.03)
     axes.add_patch(Circle(at, radius, fc=BADGES[min(z, len(BADGES) - 1)], ec=PAPER, lw=0.8, zorder=3.5))

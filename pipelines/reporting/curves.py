@@ -18,6 +18,10 @@ MEANING = {  # title, what to see
     "source/loss": ("Loss", "Cross-entropy over the labelled identities."),
     "source/accuracy": ("Accuracy in training", "Share of images given their own identity. Near 1, nothing is left to "
                         "learn there."),
+    "links/loss": ("Loss", "Cross-entropy of the training pairs."),
+    "validation/loss": ("Loss of the validation pairs", "The weights of its lowest point are the result."),
+    "validation/auc": ("AUC of the validation pairs", ""),
+    "validation/ap": ("Average precision of the validation pairs", ""),
     "gamma": ("Weight of the new feature", "In the memory (MPRD Eq. 1)."),
     "lr": ("Learning rate of the trunk", ""),
     "knn/capped": ("Neighbour lists cut", "Nodes with more than k_max neighbours."),

@@ -21,15 +21,16 @@ def builders() -> list[tuple[str, Callable[[Run], Section]]]:
     from pipelines.reporting.cameras import cameras
     from pipelines.reporting.curves import curves
     from pipelines.reporting.embedding import embedding
+    from pipelines.reporting.links import links
     from pipelines.reporting.pairs import pair_quality
     from pipelines.reporting.patches import patches
     from pipelines.reporting.rankings import rankings
     from pipelines.reporting.subgraphs import wrong_pairs
     from pipelines.reporting.summary import metrics, what_was_run
 
-    return [("Metrics", metrics), ("Ranking lists", rankings), ("Curves", curves), ("Believed pairs", pair_quality),
-            ("Wrongly believed pairs", wrong_pairs), ("Patches", patches), ("Map of the features", embedding),
-            ("From camera to camera", cameras), ("What was run", what_was_run)]
+    return [("Metrics", metrics), ("Ranking lists", rankings), ("Links", links), ("Curves", curves),
+            ("Believed pairs", pair_quality), ("Wrongly believed pairs", wrong_pairs), ("Patches", patches),
+            ("Map of the features", embedding), ("From camera to camera", cameras), ("What was run", what_was_run)]
 
 
 def make_report(folder: str | Path) -> Path:

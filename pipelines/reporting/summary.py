@@ -41,7 +41,8 @@ def what_was_run(run: Run) -> Section:
     seconds = run.history["seconds"].sum() if "seconds" in run.history else 0
     card, epochs = run.record.get("card", {}), len(run.history)
     facts = [("Method", run.title), ("Pairs judged by", run.fact("relation")), ("Data", card.get("title") or run.card),
-             ("Images", _counts(run.fact("counts", {}))),
+             ("Graph", _graph(run.results.get("graph"))),
+             ("Pairs" if run.pipeline == "link_prediction" else "Images", _counts(run.fact("counts", {}))),
              ("Epochs", f"{epochs} of {run.record['epochs']}" if "epochs" in run.record else str(epochs)),
              ("Started", run.record.get("started")), ("Training epochs took", minutes(seconds) if seconds else None),
              ("The whole call took", minutes(run.results["seconds"]) if "seconds" in run.results else None),
@@ -132,6 +133,15 @@ def _figure(name: str, figures: dict[str, Any]) -> str:
     if name.startswith("num_") or name == "draws":
         return f"{value:,.0f}"
     return f"{100 * value:.1f}" + (f" ± {100 * figures[f'{name}_sd']:.1f}" if figures.get(f"{name}_sd") else "")
+
+
+def _graph(graph: dict[str, Any] | None) -> str | None:
+    """Its size, and what reading it left out."""
+    if not graph or "nodes" not in graph:
+        return None
+    size = f"{graph['nodes']:,} nodes, {graph['links']:,} links, {graph['features']:,} features per node"
+    return "; ".join([size, *(f"{count:,} {what.replace('_', ' ')} left out"
+                              for what, count in (graph.get("left_out") or {}).items() if count)])
 
 
 def _counts(counts: dict[str, Any]) -> str:

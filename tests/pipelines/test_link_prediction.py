@@ -1,6 +1,7 @@
 """python -m pipelines.link_prediction, whole, on small generated graphs."""
 import json
 import os
+import re
 import signal
 
 import networkx as nx
@@ -59,6 +60,17 @@ def test_a_run_folder_holds_everything(finished, links):
         assert again["auc"] == pytest.approx(results["metrics"][part]["auc"])
         graph, pairs = split.observed(part), split.pairs[part]
         assert mine["common_neighbours"].tolist() == common_neighbours(graph, pairs).tolist()
+
+
+def test_the_report_shows_links_and_nothing_of_images(finished):
+    page = (finished / "report.html").read_text()
+    assert "How it decides" in page and "40 nodes, 120 links, 0 features per node" in page
+    assert "Not here" not in page and "could not be made" not in page and "Images" not in page
+    predictions = pd.read_parquet(finished / "predictions.parquet").query("part == 'test'")
+    believed_least = predictions[predictions["label"] == 1].sort_values("likelihood").iloc[0]
+    listed = page.split("Links that it believed least.")[1].split("</table>")[0]
+    cells = re.findall(r"<td>(.*?)</td>", listed)
+    assert cells[:3] == [believed_least["source"], believed_least["target"], f"{believed_least['likelihood']:.3f}"]
 
 
 def test_stopped_and_resumed_is_the_same(finished, links, tmp_path, monkeypatch):
