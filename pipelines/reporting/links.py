@@ -12,7 +12,7 @@ WORST = 8  # pairs in each list of mistakes
 def links(run: Run) -> Section:
     """Likelihoods of both kinds of pairs, ROC curves beside the simple scores, and the clearest mistakes."""
     if run.pipeline != "link_prediction":
-        raise NotApplicable("the run predicts no links")
+        raise NotApplicable
     table = run.table("predictions.parquet")
     test = table[table["part"] == "test"]
     if test["label"].nunique() < 2:

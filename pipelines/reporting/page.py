@@ -55,7 +55,8 @@ def make_report(folder: str | Path) -> Path:
         try:
             sections.append(build(run))
         except Missing as reason:
-            left_out.append((title, str(reason)))
+            if str(reason):
+                left_out.append((title, str(reason)))
             if not isinstance(reason, NotApplicable):
                 sections.append(_empty(title, f"Not here: {reason}."))
         except Exception as error:  # the report comes last: it must not cost the run

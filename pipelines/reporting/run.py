@@ -17,7 +17,7 @@ class Missing(Exception):  # noqa: N818  (not an error: it is told in the report
 
 
 class NotApplicable(Missing):
-    """The part is about something that this run does not have."""
+    """The part is about something that this run does not have; without a reason it goes without saying."""
 
 
 class Run:
@@ -104,7 +104,7 @@ class Run:
     def latest(self) -> str:
         """``"after"``, or ``"before"`` where a run was not evaluated since it began."""
         if self.pipeline == "link_prediction":
-            raise NotApplicable("the run ranks pairs of nodes, not images")
+            raise NotApplicable
         for line in self.fact("missing", []):
             if line.startswith("evaluation:"):
                 raise NotApplicable(line.removeprefix("evaluation: "))
