@@ -1,5 +1,6 @@
 """Small copies of the published datasets: their true layouts and names, generated pictures."""
 import colorsys
+import os
 from pathlib import Path
 
 import h5py
@@ -9,6 +10,9 @@ from hypothesis import settings
 from PIL import Image
 from scipy.io import savemat
 
+# Before torch is imported: one thread is fastest for images this small, and threads that spin would starve the others.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 settings.register_profile("any machine", deadline=None)  # how long an example takes is the machine's affair
 settings.load_profile("any machine")
 
