@@ -46,7 +46,7 @@ def make_parser() -> cli.Parser:
     parser.add_function_arguments(split_links, "split", skip={"graph", "seed"})
     parser.add_class_arguments(PairSubgraphs, "subgraphs", skip={"hops"}, instantiate=False)
     parser.add_argument("--subgraphs.hops", "--hops", type=int | Literal["auto"], default="auto",
-                        help="steps to walk from the pair; auto chooses 1 or 2 on the validation pairs")
+                        help="steps to walk from the pair; auto chooses 1, 2 or 3 on the validation pairs")
     parser.set_defaults({"subgraphs.edges": "induced"})
     parser.add_argument("--head", type=Literal["dgcnn", "max"], default="dgcnn",
                         help="dgcnn: SEAL's classifier; max: MPRD's PairClassifier")

@@ -1,4 +1,4 @@
-"""One or two hops, by what tells the validation pairs."""
+"""One, two or three hops, by what tells the validation pairs."""
 import networkx as nx
 import torch
 
@@ -18,6 +18,16 @@ def test_a_hexagonal_grid_needs_two_and_caves_one():
     assert choose_hops(grid, most_edges=5) == 1  # too costly
     caves = split_links(graph_of(nx.relaxed_caveman_graph(20, 8, 0.05, seed=3)))
     assert choose_hops(caves) == 1 == choose_hops(caves)
+
+
+def test_rings_of_eight_need_three():
+    """In a square grid with a node on each edge, the way around a link goes over nodes three hops away."""
+    grid, rings = nx.grid_2d_graph(12, 12), nx.Graph()
+    for a, b in grid.edges:
+        nx.add_path(rings, [a, (a, b), b])
+    split = split_links(graph_of(rings))
+    assert choose_hops(split) == 3
+    assert choose_hops(split, most=2) < 3 and choose_hops(split, margin=1) == 1
 
 
 def test_counts_by_hand():
