@@ -25,7 +25,7 @@ def choose_hops(split: LinkSplit, build: Callable[[int], PairSubgraphs] = partia
         sample: pairs of each part, at most.
         margin: of AUC by which one more must win, since it costs more.
         most_edges: one more is not tried where it gives more edges per subgraph, on average.
-        most: hops, which SEAL has as 2.
+        most: hops that are tried (SEAL: 2).
         seed: of the sample.
     """
     lists = NeighbourLists.from_graph(split.observed("train"))
