@@ -11,9 +11,9 @@ from torchvision.transforms import v2
 
 from mprd_pyg.data.views import SeededViews, load, plain_view, shuffled_batches, stream, stream_seed
 from mprd_pyg.evaluation import evaluate_pairs
-from mprd_pyg.evaluation.features import to_device
 from mprd_pyg.graph import KNNGraph
 from mprd_pyg.memory import FeatureMemory
+from mprd_pyg.models.embedding import to_device
 from mprd_pyg.relations import KNearest, Relation, concat_pairs, pair_fields
 from mprd_pyg.training.checkpoint import load_weights
 from mprd_pyg.training.checks import check_finite

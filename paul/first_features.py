@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from mprd_pyg.data.views import stream
-from mprd_pyg.evaluation.features import embed_images, map_images
+from mprd_pyg.models.embedding import embed_images, map_images
 
 
 def feature_maker(mode: str) -> Callable[..., Tensor]:
@@ -25,7 +25,7 @@ def training_mode_features(embedder: nn.Module, store: Sequence[Tensor], batch_s
         store: N images, i -> uint8 (3, H, W).
         batch_size: images per batch.
         seed: of their order, and of a random view.
-        options: of :func:`mprd_pyg.evaluation.features.map_images`.
+        options: of :func:`mprd_pyg.models.embedding.map_images`.
 
     Returns:
         (N, M, d) features, in the order of the images.

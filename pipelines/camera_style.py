@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from jsonargparse import Namespace
 
-from mprd_pyg.data.camera_style import CameraStatistics, StyleTransfer
-from mprd_pyg.data.style_files import style_sheet, write_styles
+from mprd_pyg.data.styles.files import style_sheet, write_styles
+from mprd_pyg.data.styles.statistics import CameraStatistics, StyleTransfer
 from mprd_pyg.data.views import stream
-from pipelines import cli
-from pipelines.dataset import DataOptions, Dataset, column
+from pipelines.command_line import cli
+from pipelines.command_line.dataset import DataOptions, Dataset, column
 
 
 def make_parser() -> cli.Parser:

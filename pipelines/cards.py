@@ -11,10 +11,10 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from mprd_pyg.data import DataCard
-from mprd_pyg.data.inspection import FIGURES, Inspection, count_splits, inspect_root
-from mprd_pyg.data.propose import Proposal, propose_card
+from mprd_pyg.data.cards.inspection import FIGURES, Inspection, count_splits, inspect_root
+from mprd_pyg.data.cards.propose import Proposal, propose_card
 from mprd_pyg.data.table import ImageTable
-from pipelines import cli
+from pipelines.command_line import cli
 
 
 def make_parser() -> cli.Parser:

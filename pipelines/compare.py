@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import pandas as pd
 from jsonargparse import Namespace
 
-from pipelines import cli
-from pipelines.finished_run import FinishedRun, Group, difference, different_options, group_runs
-from pipelines.markdown import markdown_table, percent
-from pipelines.ranking import MODES, SINGLE_SHOT
-from pipelines.run_folder import RunFolder
+from mprd_pyg.evaluation import MODES, SINGLE_SHOT
+from pipelines.command_line import cli
+from pipelines.runs.finished_run import FinishedRun, Group, difference, different_options, group_runs
+from pipelines.runs.markdown import markdown_table, percent
+from pipelines.runs.run_folder import RunFolder
 
 METRICS = {"mAP": "mAP", "rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "mINP": "mINP"}
 

@@ -13,15 +13,15 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from mprd_pyg.evaluation import mean_and_spread
-from mprd_pyg.evaluation.features import embed_images
+from mprd_pyg.models.embedding import embed_images
 from mprd_pyg.training import load_checkpoint
 from mprd_pyg.training.checkpoint import load_weights
-from pipelines import cli
-from pipelines.dataset import DataOptions, Dataset
-from pipelines.networks import network_of
-from pipelines.ranking import flat_metrics, nested, rank_features, table_of
-from pipelines.reporting import try_report
-from pipelines.run_folder import RunFolder
+from pipelines.command_line import cli
+from pipelines.command_line.dataset import DataOptions, Dataset
+from pipelines.command_line.ranking import flat_metrics, nested, rank_features, table_of
+from pipelines.report import try_report
+from pipelines.runs.networks import network_of
+from pipelines.runs.run_folder import RunFolder
 
 
 def make_parser() -> cli.Parser:

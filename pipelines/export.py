@@ -17,11 +17,11 @@ from tqdm import tqdm
 
 from mprd_pyg.data.images import read_image
 from mprd_pyg.data.views import plain_view
-from mprd_pyg.evaluation.gallery_scan import list_files
 from mprd_pyg.models import TestFeature, export_program, preprocessing, save_onnx, save_program
-from pipelines import cli
+from mprd_pyg.retrieval.gallery_scan import list_files
+from pipelines.command_line import cli
 from pipelines.evaluate import load_described
-from pipelines.run_folder import RunFolder, versions
+from pipelines.runs.run_folder import RunFolder, versions
 
 LEAST_COSINE = 0.9999
 

@@ -7,8 +7,8 @@ from collections import Counter
 
 from jsonargparse import Namespace
 
-from mprd_pyg.data.extraction import extract
-from pipelines import cli
+from mprd_pyg.data.archives.extraction import extract
+from pipelines.command_line import cli
 
 
 def make_parser() -> cli.Parser:

@@ -26,11 +26,11 @@ from mprd_pyg.link_prediction import (
     read_pairs,
     split_links,
 )
-from mprd_pyg.mprd import PairClassifier
+from mprd_pyg.models import PairClassifier
 from mprd_pyg.training import Trainer
-from pipelines import cli
-from pipelines.reporting import try_report
-from pipelines.run_folder import RunFolder
+from pipelines.command_line import cli
+from pipelines.report import try_report
+from pipelines.runs.run_folder import RunFolder
 
 PARTS = ("validation", "test")
 
@@ -71,7 +71,7 @@ def build_classifier(cfg: Namespace, dim: int, train: SubgraphStore) -> tuple[nn
     size, label = train.sizes_and_labels()
     if cfg.head == "max":
         spec = {"dim": max(dim, 1), "num_labels": label + 1, "head": "max", **cfg.gcn}
-        return PairClassifier(**spec), {"class_path": "mprd_pyg.mprd.PairClassifier", "init_args": spec}
+        return PairClassifier(**spec), {"class_path": "mprd_pyg.models.PairClassifier", "init_args": spec}
     sort_k = int(cfg.sort_k) if cfg.sort_k > 1 else max(10, int(size.kthvalue(math.ceil(cfg.sort_k * len(size)))[0]))
     spec = {"dim": dim, "num_labels": label + 1, "sort_k": sort_k, **cfg.dgcnn}
     return DGCNN(**spec), {"class_path": "mprd_pyg.link_prediction.DGCNN", "init_args": spec}

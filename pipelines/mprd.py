@@ -13,14 +13,14 @@ from torch_geometric.data import Data
 from mprd_pyg.data.batched_view import BatchedTrainingView
 from mprd_pyg.data.views import training_view
 from mprd_pyg.graph import KNNGraph, PairSubgraphs
-from mprd_pyg.models import ImageEmbedder
-from mprd_pyg.mprd import MPRD, BinomialDeviance, GCNRelation, GCNTraining, PairClassifier
+from mprd_pyg.models import ImageEmbedder, PairClassifier
+from mprd_pyg.mprd import MPRD, BinomialDeviance, GCNRelation, GCNTraining
 from mprd_pyg.relations import Relation
-from pipelines import cli
-from pipelines.dataset import choose_meta, column
-from pipelines.style_options import ChosenStyle, add_style_options
-from pipelines.subgraph_samples import SubgraphSamples
-from pipelines.training_run import TrainingRun, add_training_options
+from pipelines.command_line import cli
+from pipelines.command_line.dataset import choose_meta, column
+from pipelines.command_line.style_options import ChosenStyle, add_style_options
+from pipelines.command_line.training_run import TrainingRun, add_training_options
+from pipelines.runs.subgraph_samples import SubgraphSamples
 
 METHOD = {"fabric", "embedder", "store", "camera_id", "relation", "knn", "view", "perturbed_view", "gcn", "loss",
           "person_id", "meta_person", "num_unlabelled", "record", "workers", "seed"}

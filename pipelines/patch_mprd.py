@@ -9,15 +9,15 @@ from jsonargparse import Namespace
 
 from mprd_pyg.data.views import training_view
 from mprd_pyg.graph import KNNGraph, PairSubgraphs
-from mprd_pyg.mprd import PairClassifier
-from mprd_pyg.patch_mprd import BranchGCN, BranchGCNTraining, PatchMPRD
+from mprd_pyg.models import PairClassifier
 from paul import IPFL, PAUL, Pedal
+from paul.patch_mprd import BranchGCN, BranchGCNTraining, PatchMPRD
 from paul.views import surrogate_view
-from pipelines import cli
-from pipelines.dataset import choose_meta, column
-from pipelines.networks import add_network, build_network
+from pipelines.command_line import cli
+from pipelines.command_line.dataset import choose_meta, column
+from pipelines.command_line.network_options import add_network, build_network
+from pipelines.command_line.training_run import TrainingRun, add_training_options
 from pipelines.paul import METHOD
-from pipelines.training_run import TrainingRun, add_training_options
 
 
 def make_parser() -> cli.Parser:

@@ -12,12 +12,12 @@ from mprd_pyg.graph import KNNGraph
 from mprd_pyg.relations import Relation
 from paul import IPFL, PAUL, Pedal
 from paul.views import surrogate_view
-from pipelines import cli
-from pipelines.dataset import choose_meta, column
-from pipelines.networks import add_network, build_network
-from pipelines.ranking import nested, table_of
-from pipelines.style_options import ChosenStyle, add_style_options
-from pipelines.training_run import TrainingRun, add_training_options
+from pipelines.command_line import cli
+from pipelines.command_line.dataset import choose_meta, column
+from pipelines.command_line.network_options import add_network, build_network
+from pipelines.command_line.ranking import nested, table_of
+from pipelines.command_line.style_options import ChosenStyle, add_style_options
+from pipelines.command_line.training_run import TrainingRun, add_training_options
 
 METHOD = {"fabric", "embedder", "store", "camera_id", "surrogate", "relation", "knn", "pedal", "ipfl", "view",
           "person_id", "meta_person", "projection", "record", "workers", "seed"}

@@ -8,12 +8,12 @@ import sys
 from jsonargparse import Namespace
 
 from mprd_pyg.data.views import training_view
-from mprd_pyg.training.supervised import SupervisedPretraining
-from pipelines import cli
-from pipelines.dataset import column
-from pipelines.networks import add_network, build_network
-from pipelines.style_options import ChosenStyle, add_style_options
-from pipelines.training_run import PRETRAINING, TrainingRun, add_training_options
+from mprd_pyg.pretraining.supervised import SupervisedPretraining
+from pipelines.command_line import cli
+from pipelines.command_line.dataset import column
+from pipelines.command_line.network_options import add_network, build_network
+from pipelines.command_line.style_options import ChosenStyle, add_style_options
+from pipelines.command_line.training_run import PRETRAINING, TrainingRun, add_training_options
 
 
 def make_parser() -> cli.Parser:

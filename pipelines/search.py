@@ -10,11 +10,11 @@ from jsonargparse import Namespace
 from lightning_fabric import Fabric
 
 from mprd_pyg.data.images import open_rgb
-from mprd_pyg.evaluation import GallerySearch
-from pipelines import cli
+from mprd_pyg.retrieval import GallerySearch
+from pipelines.command_line import cli
+from pipelines.command_line.picture_sheet import picture_sheet
 from pipelines.evaluate import load_described
-from pipelines.picture_sheet import picture_sheet
-from pipelines.run_folder import RunFolder
+from pipelines.runs.run_folder import RunFolder
 
 SHEET = 25  # queries on a sheet
 

@@ -15,10 +15,10 @@ import pandas as pd
 from jsonargparse import Namespace
 from tqdm import tqdm
 
-from mprd_pyg.evaluation import draw_pair
+from mprd_pyg.drawing import draw_pair
 from mprd_pyg.graph import PairSubgraphDataset
-from pipelines import cli
-from pipelines.saved_run import SavedRun
+from pipelines.command_line import cli
+from pipelines.runs.saved_run import SavedRun
 
 CHOICES = ("mistakes", "believed", "random", "all")
 

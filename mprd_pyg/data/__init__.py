@@ -1,17 +1,17 @@
 """Datasets as checked image tables: data cards, the table's contract, and reading images."""
+from mprd_pyg.data.archives.extraction import extract
 from mprd_pyg.data.batched_view import BatchedTrainingView
-from mprd_pyg.data.camera_style import CameraStatistics, StyleTransfer
-from mprd_pyg.data.camstyle import find_camstyle
-from mprd_pyg.data.card import DataCard
-from mprd_pyg.data.extraction import extract
+from mprd_pyg.data.cards.card import DataCard
+from mprd_pyg.data.cards.inspection import Inspection, inspect_root
+from mprd_pyg.data.cards.propose import Proposal, propose_card
+from mprd_pyg.data.cards.schema import CardError, Counts, DataRootError, Evaluation, Repeats, Split
+from mprd_pyg.data.cards.splits import random_split, single_shot_draws
 from mprd_pyg.data.image_cache import ImageCache
 from mprd_pyg.data.images import ImageStore, check_images, find_unreadable, read_image
-from mprd_pyg.data.inspection import Inspection, inspect_root
-from mprd_pyg.data.propose import Proposal, propose_card
-from mprd_pyg.data.schema import CardError, Counts, DataRootError, Evaluation, Repeats, Split
-from mprd_pyg.data.splits import random_split, single_shot_draws
-from mprd_pyg.data.styles import CamStyleImages, StatisticsStyle
-from mprd_pyg.data.synthetic import contact_sheet, write_synthetic
+from mprd_pyg.data.pedestrian.synthetic import contact_sheet, write_synthetic
+from mprd_pyg.data.styles.camstyle import find_camstyle
+from mprd_pyg.data.styles.draw import CamStyleImages, StatisticsStyle
+from mprd_pyg.data.styles.statistics import CameraStatistics, StyleTransfer
 from mprd_pyg.data.table import ImageTable, check_table, fingerprint, make_table
 
 __all__ = ["BatchedTrainingView", "CamStyleImages", "CameraStatistics", "CardError", "Counts", "DataCard",

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from mprd_pyg.data.schema import SPLITS
+from mprd_pyg.data.cards.schema import SPLITS
 
 ImageTable = pd.DataFrame
 """A frame that :func:`check_table` accepts; ``attrs`` holds ``root`` and ``card`` (a name), both text."""

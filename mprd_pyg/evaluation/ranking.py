@@ -9,7 +9,12 @@ from torch import Tensor
 
 from mprd_pyg.evaluation.pairs import checked_labels, group_size
 
-__all__ = ["RankingResult", "evaluate_ranking"]
+__all__ = ["MODES", "SINGLE_SHOT", "RankingResult", "evaluate_ranking"]
+
+#: which gallery images count: all but the query's own camera's of its identity, or the other cameras' only
+MODES = ("standard", "cross")
+#: name of the protocol with one gallery image per identity, beside the modes
+SINGLE_SHOT = "single_shot"
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +103,7 @@ def evaluate_ranking(
         ValueError: a NaN or infinite feature (its row is named), empty or ill-shaped input, lengths that
             differ, an unknown mode, or no query with a match.
     """
-    if mode not in ("standard", "cross"):
+    if mode not in MODES:
         raise ValueError(f'mode is {mode!r}; expected "standard" or "cross"')
     if block < 1 or max_rank < 1 or top < 0:
         raise ValueError(f"block={block}, max_rank={max_rank}, top={top}; expected at least 1, 1 and 0")

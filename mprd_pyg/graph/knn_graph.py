@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Data
 
-from mprd_pyg.graph.exact import Neighbours
-from mprd_pyg.graph.indexes import METRICS, check_index
-from mprd_pyg.graph.search import NearestSearch
+from mprd_pyg.graph.search.exact import Neighbours
+from mprd_pyg.graph.search.indexes import METRICS, check_index
+from mprd_pyg.graph.search.nearest import NearestSearch
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
-from mprd_pyg.mprd.pair_classifier import row_normalized
+from mprd_pyg.models.pair_classifier import row_normalized
 
 
 class DGCNN(nn.Module):

@@ -7,8 +7,8 @@ from torch_geometric.data import Batch
 from tqdm import tqdm
 
 from mprd_pyg.graph import NeighbourLists, PairSubgraphs
-from mprd_pyg.graph.neighbours import ragged_arange
-from mprd_pyg.graph.pair_subgraphs import pair_batch
+from mprd_pyg.graph.neighbour_lists import ragged_arange
+from mprd_pyg.graph.pairs.subgraphs import pair_batch
 
 
 @dataclass

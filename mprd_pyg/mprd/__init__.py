@@ -3,6 +3,6 @@ from mprd_pyg.mprd.algorithm import MPRD
 from mprd_pyg.mprd.binomial_deviance import BinomialDeviance
 from mprd_pyg.mprd.gcn_relation import GCNRelation
 from mprd_pyg.mprd.gcn_training import GCNTraining
-from mprd_pyg.mprd.pair_classifier import PairClassifier, pair_loss
+from mprd_pyg.mprd.pair_loss import pair_loss
 
-__all__ = ["MPRD", "BinomialDeviance", "GCNRelation", "GCNTraining", "PairClassifier", "pair_loss"]
+__all__ = ["MPRD", "BinomialDeviance", "GCNRelation", "GCNTraining", "pair_loss"]

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from mprd_pyg.graph import NeighbourLists
-from mprd_pyg.graph.compiled import in_threads
-from mprd_pyg.graph.pair_builders import cumulated
+from mprd_pyg.graph.pairs.builders import cumulated
+from mprd_pyg.graph.threads import in_threads
+from mprd_pyg.models.pair_classifier import MaxHead, PairClassifier
 from mprd_pyg.mprd import double_star_kernels as kernels
-from mprd_pyg.mprd.pair_classifier import MaxHead, PairClassifier
 
 MOST_NODES = 1 << 21  # three nodes fit one 63-bit key
 

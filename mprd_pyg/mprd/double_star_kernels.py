@@ -4,7 +4,7 @@ Each works on the items ``start ... stop - 1`` and writes only what belongs to t
 """
 import numpy as np
 
-from mprd_pyg.graph.compiled import compiled
+from mprd_pyg.graph.threads import compiled
 
 
 @compiled

@@ -4,8 +4,8 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from mprd_pyg.graph import NeighbourLists, PairSubgraphs
+from mprd_pyg.models.pair_classifier import PairClassifier
 from mprd_pyg.mprd.double_star import can_share, double_star_logits
-from mprd_pyg.mprd.pair_classifier import PairClassifier
 from mprd_pyg.relations.base import Relation, candidate_edges, judged
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from mprd_pyg.data.views import shuffled_batches, stream
 from mprd_pyg.graph import NeighbourLists
 from mprd_pyg.mprd.gcn_relation import GCNRelation
-from mprd_pyg.mprd.pair_classifier import pair_loss
+from mprd_pyg.mprd.pair_loss import pair_loss
 from mprd_pyg.mprd.pair_sampling import MetaPairs, PairSample, UnlabelledPairs
 from mprd_pyg.training.checkpoint import load_weights
 from mprd_pyg.training.trainer import Phase

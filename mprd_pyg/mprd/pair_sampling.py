@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mprd_pyg.graph.neighbours import NeighbourLists
+from mprd_pyg.graph.neighbour_lists import NeighbourLists
 
 
 @dataclass

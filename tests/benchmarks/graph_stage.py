@@ -15,7 +15,7 @@ from torch_geometric.data import Data
 from torch_geometric.utils import k_hop_subgraph, to_scipy_sparse_matrix, to_undirected
 
 from mprd_pyg.graph import KNNGraph, NeighbourLists, PairSubgraphs
-from mprd_pyg.graph.pair_builders import TensorBuilder
+from mprd_pyg.graph.pairs.builders import TensorBuilder
 
 
 def slow_pair(edge_index, num_nodes, i, j):

@@ -28,7 +28,7 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
 from mprd_pyg.graph import KNNGraph  # noqa: E402
-from mprd_pyg.graph.exact import ExactSearch  # noqa: E402
+from mprd_pyg.graph.search.exact import ExactSearch  # noqa: E402
 
 BLOCK = 1024
 

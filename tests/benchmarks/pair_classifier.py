@@ -10,7 +10,8 @@ from graph_stage import clustered
 from measure import Table, timed
 
 from mprd_pyg.graph import KNNGraph, NeighbourLists, PairSubgraphs
-from mprd_pyg.mprd import GCNRelation, GCNTraining, PairClassifier
+from mprd_pyg.models import PairClassifier
+from mprd_pyg.mprd import GCNRelation, GCNTraining
 
 
 def gathered(gcn, batch, features):

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from mprd_pyg.evaluation import GallerySearch
-from mprd_pyg.evaluation.gallery_files import save_gallery
-from mprd_pyg.evaluation.gallery_index import new_index
+from mprd_pyg.retrieval.gallery_files import save_gallery
+from mprd_pyg.retrieval.gallery_index import new_index
 
 
 def main():

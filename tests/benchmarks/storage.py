@@ -18,7 +18,7 @@ from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
 from mprd_pyg.graph import NeighbourLists, PairSubgraphDataset, PairSubgraphs, PairSubgraphWriter
-from mprd_pyg.graph.pair_subgraphs import PairData
+from mprd_pyg.graph.pairs.subgraphs import PairData
 
 
 def row(name, wall, cpu, count, baseline=None):

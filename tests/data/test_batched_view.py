@@ -6,8 +6,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as vision
 
 from mprd_pyg.data.batched_view import BatchedTrainingView
-from mprd_pyg.data.camera_style import CameraStatistics
-from mprd_pyg.data.styles import StatisticsStyle
+from mprd_pyg.data.styles.draw import StatisticsStyle
+from mprd_pyg.data.styles.statistics import CameraStatistics
 from mprd_pyg.data.views import VIEW, SeededViews, StyledView, load, plain_view, row_uniform, stream_seed
 
 H, W = 48, 24

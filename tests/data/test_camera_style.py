@@ -5,11 +5,11 @@ import torch
 from PIL import Image
 
 from mprd_pyg.data import make_table
-from mprd_pyg.data.camera_style import CameraStatistics, StyleTransfer
-from mprd_pyg.data.camstyle import find_camstyle, inner_paths, style_columns, style_name
-from mprd_pyg.data.colour import bytes_to_lab, lab_to_bytes, lab_to_rgb, rgb_to_lab
-from mprd_pyg.data.style_files import style_sheet, write_styles
-from mprd_pyg.data.styles import CamStyleImages, StatisticsStyle
+from mprd_pyg.data.styles.camstyle import find_camstyle, inner_paths, style_columns, style_name
+from mprd_pyg.data.styles.colour import bytes_to_lab, lab_to_bytes, lab_to_rgb, rgb_to_lab
+from mprd_pyg.data.styles.draw import CamStyleImages, StatisticsStyle
+from mprd_pyg.data.styles.files import style_sheet, write_styles
+from mprd_pyg.data.styles.statistics import CameraStatistics, StyleTransfer
 from mprd_pyg.data.views import SeededViews, StyledView, load, plain_view
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mprd_pyg.data import extract, extraction
+from mprd_pyg.data import extract
+from mprd_pyg.data.archives import extraction
 
 
 def digest(path):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mprd_pyg.data.guess import choose, find_fields, make_pattern, usual_depth
+from mprd_pyg.data.cards.guess import choose, find_fields, make_pattern, usual_depth
 
 MARKET = [f"{p:04d}_c{c}s1_{k * 31:06d}_0{k}.jpg" for p in range(2, 12) for c in (1, 2, 5) for k in range(3)]
 NAMES = {

@@ -4,8 +4,8 @@ import pytest
 from PIL import Image
 
 from mprd_pyg.data import DataCard, DataRootError
-from mprd_pyg.data.inspection import inspect_root
-from mprd_pyg.data.propose import propose_card
+from mprd_pyg.data.cards.inspection import inspect_root
+from mprd_pyg.data.cards.propose import propose_card
 
 
 def make(root, paths):

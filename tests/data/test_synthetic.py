@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import mprd_pyg
-from mprd_pyg.data import DataCard, synthetic
-from mprd_pyg.data.pedestrian import DISTRACTOR, JUNK, PERSON, draw_identity, render
-from mprd_pyg.data.synthetic import contact_sheet, plan_images, write_synthetic
+from mprd_pyg.data import DataCard
+from mprd_pyg.data.pedestrian import DISTRACTOR, JUNK, PERSON, draw_identity, render, synthetic
+from mprd_pyg.data.pedestrian.synthetic import contact_sheet, plan_images, write_synthetic
 
 MARKET = re.compile(r"([-\d]+)_c(\d)s\d_\d{6}_\d{2}\.(jpg|png)")
 SMALL = {"identities": (2, 3), "cameras": 2, "images_per_camera": 2, "distractors": 3, "junk": 2}
@@ -143,7 +143,7 @@ def test_exception_leaves_nothing(tmp_path, monkeypatch):
 
 def test_killed_process_leaves_no_finished_looking_folder(tmp_path):
     root = tmp_path / "data"
-    code = f"from mprd_pyg.data.synthetic import write_synthetic; write_synthetic({str(root)!r})"
+    code = f"from mprd_pyg.data.pedestrian.synthetic import write_synthetic; write_synthetic({str(root)!r})"
     env = {**os.environ, "PYTHONPATH": str(Path(mprd_pyg.__file__).parents[1])}
     process = subprocess.Popen([sys.executable, "-c", code], env=env)
     deadline = time.monotonic() + 60

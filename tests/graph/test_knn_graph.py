@@ -120,7 +120,7 @@ def test_approximate_index_by_factory_string():
 
 
 def test_device_search_equals_faiss():
-    from mprd_pyg.graph.search import NearestSearch
+    from mprd_pyg.graph.search.nearest import NearestSearch
     x = F.normalize(torch.randn(300, 8, generator=torch.Generator().manual_seed(0)), dim=1)
     for metric in ("cosine", "l2"):
         search = NearestSearch(x, metric, block=64)

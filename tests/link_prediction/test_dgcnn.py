@@ -8,7 +8,7 @@ from torch_geometric.nn import SortAggregation
 from mprd_pyg.graph import PairSubgraphs
 from mprd_pyg.link_prediction import DGCNN
 from mprd_pyg.link_prediction.dgcnn import NeighbourMean, sort_pool
-from mprd_pyg.mprd.pair_classifier import row_normalized
+from mprd_pyg.models.pair_classifier import row_normalized
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from lightning_fabric import Fabric
 
 from mprd_pyg.data.views import plain_view, training_view
 from mprd_pyg.graph import KNNGraph, PairSubgraphs
-from mprd_pyg.models import ImageEmbedder
-from mprd_pyg.mprd import MPRD, BinomialDeviance, GCNRelation, GCNTraining, PairClassifier
+from mprd_pyg.models import ImageEmbedder, PairClassifier
+from mprd_pyg.mprd import MPRD, BinomialDeviance, GCNRelation, GCNTraining
 from mprd_pyg.relations import KNearest, SameIdentity, Singletons
 
 N, Z = 20, 6

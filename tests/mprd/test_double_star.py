@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from torch_geometric.data import Data
 
 from mprd_pyg.graph import KNNGraph, NeighbourLists, PairSubgraphs
-from mprd_pyg.mprd import GCNRelation, PairClassifier
+from mprd_pyg.models import PairClassifier
+from mprd_pyg.mprd import GCNRelation
 from mprd_pyg.mprd.double_star import can_share, double_star_logits
 
 

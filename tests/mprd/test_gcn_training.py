@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from torch_geometric.data import Data
 
 from mprd_pyg.graph import KNNGraph, NeighbourLists, PairSubgraphs
-from mprd_pyg.mprd import GCNRelation, GCNTraining, PairClassifier, pair_loss
+from mprd_pyg.models import PairClassifier
+from mprd_pyg.mprd import GCNRelation, GCNTraining, pair_loss
 from mprd_pyg.mprd.pair_sampling import MetaPairs, UnlabelledPairs
 
 N = 30

@@ -4,9 +4,10 @@ import shutil
 import pytest
 from PIL import Image
 
-from mprd_pyg.data.synthetic import write_synthetic
+from mprd_pyg.data.pedestrian.synthetic import write_synthetic
 from mprd_pyg.training import save_checkpoint
-from pipelines import cli, evaluate, mprd
+from pipelines import evaluate, mprd
+from pipelines.command_line import cli
 
 FAST = ["--data.height", "48", "--data.width", "24", "--network.arch", "resnet18", "--network.last_stage", "2",
         "--network.weights", "null", "--progress", "false", "--accelerator", "cpu", "--pretrain", "false",

@@ -5,8 +5,9 @@ import shutil
 import pandas as pd
 import pytest
 
-from mprd_pyg.data.synthetic import write_synthetic
-from pipelines import camera_style, cli, mprd, paul, pretrain
+from mprd_pyg.data.pedestrian.synthetic import write_synthetic
+from pipelines import camera_style, mprd, paul, pretrain
+from pipelines.command_line import cli
 
 SMALL = ["--data.height", "48", "--data.width", "24", "--network.arch", "resnet18", "--network.last_stage", "2",
          "--network.weights", "null", "--method.epochs", "1", "--method.batch_size", "16", "--gcn.hidden", "16",

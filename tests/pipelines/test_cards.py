@@ -5,8 +5,9 @@ import shutil
 import pytest
 
 from mprd_pyg.data import DataCard
-from mprd_pyg.data.synthetic import write_synthetic
-from pipelines import cards, cli, mprd
+from mprd_pyg.data.pedestrian.synthetic import write_synthetic
+from pipelines import cards, mprd
+from pipelines.command_line import cli
 
 FAST = ["--data.height", "48", "--data.width", "24", "--network.arch", "resnet18", "--network.last_stage", "2",
         "--network.weights", "null", "--progress", "false", "--accelerator", "cpu", "--pretrain", "false",

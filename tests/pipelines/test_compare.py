@@ -6,11 +6,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from mprd_pyg.evaluation import evaluate_ranking, paired_bootstrap
-from pipelines import cli, compare
-from pipelines.finished_run import FinishedRun, difference, different_options, flatten, group_runs
-from pipelines.ranking import MODES, flat_metrics, nested
-from pipelines.run_folder import RunFolder
+from mprd_pyg.evaluation import MODES, evaluate_ranking, paired_bootstrap
+from pipelines import compare
+from pipelines.command_line import cli
+from pipelines.command_line.ranking import flat_metrics, nested
+from pipelines.runs.finished_run import FinishedRun, difference, different_options, flatten, group_runs
+from pipelines.runs.run_folder import RunFolder
 
 PERSON = np.repeat(np.arange(12), 4)
 CAMERA = np.tile([0, 1, 0, 1], 12)

@@ -1,7 +1,8 @@
 """Every shipped configuration loads, prints its resolved form, and fails well when the data are not there."""
 import pytest
 
-from pipelines import cli, mprd, patch_mprd, paul, pretrain
+from pipelines import mprd, patch_mprd, paul, pretrain
+from pipelines.command_line import cli
 
 CONFIGS = sorted(str(path.relative_to(cli.shipped_config(""))) for path in cli.shipped_config("").rglob("*.yaml"))
 PIPELINES = {"mprd": mprd, "patch_mprd": patch_mprd, "paul": paul, "pretrain": pretrain}

@@ -5,7 +5,8 @@ import shutil
 import pandas as pd
 import pytest
 
-from pipelines import cli, evaluate, extract, mprd, paul
+from pipelines import evaluate, extract, mprd, paul
+from pipelines.command_line import cli
 
 COMMON = ["--data.height", "48", "--data.width", "24", "--data.workers", "0", "--network.arch", "resnet18",
           "--network.last_stage", "2", "--network.weights", "null", "--method.epochs", "1", "--method.batch_size", "8",

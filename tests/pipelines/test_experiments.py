@@ -12,11 +12,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from mprd_pyg.data.synthetic import write_synthetic
-from pipelines import cli, experiments, mprd
-from pipelines.experiment_report import latex, write_report
-from pipelines.experiment_table import load_table, shipped_tables
-from pipelines.sweep import Sweep
+from mprd_pyg.data.pedestrian.synthetic import write_synthetic
+from pipelines import mprd
+from pipelines.command_line import cli
+from pipelines.experiments import command as experiments
+from pipelines.experiments.report import latex, write_report
+from pipelines.experiments.sweep import Sweep
+from pipelines.experiments.table import load_table, shipped_tables
 
 SMALL = ["data.height=48", "data.width=24", "network.arch=resnet18", "network.last_stage=2", "network.weights=null",
          "method.epochs=3", "method.batch_size=16", "gcn.hidden=16", "knn.k=4", "meta_identities=2",

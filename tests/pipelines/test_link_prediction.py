@@ -13,7 +13,8 @@ from torch_geometric.data import Data
 
 from mprd_pyg.link_prediction import SEAL, common_neighbours, link_figures, read_graph, split_links
 from mprd_pyg.training import load_checkpoint
-from pipelines import cli, link_prediction
+from pipelines import link_prediction
+from pipelines.command_line import cli
 
 SMALL = ["--training.epochs", "2", "--training.batch_size", "20", "--progress", "false", "--accelerator", "cpu",
          "--dgcnn.widths", "[8,8]", "--dgcnn.width", "16", "--gcn.hidden", "8"]

@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
-from mprd_pyg.data.synthetic import write_synthetic
+from mprd_pyg.data.pedestrian.synthetic import write_synthetic
 from mprd_pyg.graph import PairSubgraphDataset, center_by_group
 from mprd_pyg.mprd import MPRD, GCNTraining
 from mprd_pyg.training import load_checkpoint
-from pipelines import cli, evaluate, mprd
+from pipelines import evaluate, mprd
+from pipelines.command_line import cli
 
 SMALL = ["--data.height", "48", "--data.width", "24", "--network.arch", "resnet18", "--network.last_stage", "2",
          "--network.weights", "null", "--method.epochs", "2", "--method.batch_size", "16", "--gcn.hidden", "16",

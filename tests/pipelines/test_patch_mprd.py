@@ -6,9 +6,10 @@ import signal
 import pandas as pd
 import pytest
 
-from mprd_pyg.data.synthetic import write_synthetic
+from mprd_pyg.data.pedestrian.synthetic import write_synthetic
 from paul import PAUL
-from pipelines import cli, patch_mprd
+from pipelines import patch_mprd
+from pipelines.command_line import cli
 
 SMALL = ["--data.card", "synthetic", "--data.height", "48", "--data.width", "24", "--method.epochs", "2",
          "--method.batch_size", "8", "--knn.k", "3", "--progress", "false", "--accelerator", "cpu",
@@ -47,7 +48,7 @@ def test_each_form_learns_and_says_what_it_believed(root, tmp_path, form):
 def test_stopped_in_the_gcn_pass_and_resumed_gives_the_same_run(root, tmp_path, monkeypatch):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert train(root, whole) == 0
-    from mprd_pyg.patch_mprd import BranchGCNTraining
+    from paul.patch_mprd import BranchGCNTraining
     step, taken = BranchGCNTraining.training_step, [0]
 
     def counted(self, batch):

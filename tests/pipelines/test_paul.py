@@ -6,9 +6,10 @@ import signal
 import pandas as pd
 import pytest
 
-from mprd_pyg.data.synthetic import write_synthetic
+from mprd_pyg.data.pedestrian.synthetic import write_synthetic
 from paul import PAUL
-from pipelines import cli, evaluate, paul, pretrain
+from pipelines import evaluate, paul, pretrain
+from pipelines.command_line import cli
 
 SMALL = ["--data.height", "48", "--data.width", "24", "--method.epochs", "2", "--method.batch_size", "8",
          "--knn.k", "3", "--progress", "false", "--accelerator", "cpu", "--pretrain", "false",

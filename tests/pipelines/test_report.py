@@ -11,12 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from mprd_pyg.data.synthetic import write_synthetic
+from mprd_pyg.data.pedestrian.synthetic import write_synthetic
 from mprd_pyg.mprd import MPRD
-from pipelines import cli, mprd, paul, report
-from pipelines.reporting import make_report, page
-from pipelines.reporting.pairs import pair_quality
-from pipelines.reporting.run import Run
+from pipelines import mprd, paul
+from pipelines.command_line import cli
+from pipelines.report import command as report
+from pipelines.report import make_report, page
+from pipelines.report.pairs import pair_quality
+from pipelines.report.run import Run
 
 SMALL = ["--data.height", "48", "--data.width", "24", "--method.batch_size", "16", "--progress", "false",
          "--accelerator", "cpu", "--pretrain", "false", "--evaluate_every", "1"]
@@ -203,7 +205,7 @@ def test_what_is_gone_is_named(finished, tmp_path):
 
 
 def test_a_mistake_in_the_report_costs_nothing_else(finished, monkeypatch, caplog, tmp_path):
-    from pipelines.reporting import try_report
+    from pipelines.report import try_report
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder)
     monkeypatch.setattr(page, "builders", lambda: [("Curves", lambda run: 1 / 0)])
@@ -244,7 +246,7 @@ def test_rendered_in_a_browser(finished, tmp_path):
 
 
 def test_sampling_of_test_images():
-    from pipelines.reporting.record import sample_rows
+    from pipelines.command_line.record import sample_rows
     person = np.array([3, -1, 5, 3, 0, 5, 5, 9])
     everything = sample_rows(person, (0,), limit=10)
     assert everything.tolist() == [0, 2, 3, 5, 6, 7]
@@ -258,7 +260,7 @@ def test_sampling_of_test_images():
 
 def test_example_queries_by_hand():
     from mprd_pyg.evaluation import evaluate_ranking
-    from pipelines.reporting.record import example_queries
+    from pipelines.command_line.record import example_queries
     # Queries of five people; the gallery holds each once in another camera, at a chosen place of the list.
     gallery = torch.eye(5)
     query = torch.tensor([[9, 1, 2, 3, 4], [5, 4, 1, 2, 3], [5, 1, 4, 2, 3], [5, 4, 3, 2, 1], [5, 4, 3, 2, 1.0]])
@@ -270,7 +272,7 @@ def test_example_queries_by_hand():
 
 
 def test_nearest_patches_equal_a_slow_search():
-    from pipelines.reporting.patches import NEAREST, nearest_patches
+    from pipelines.report.patches import NEAREST, nearest_patches
     rng = np.random.default_rng(0)
     features, person, camera = rng.normal(size=(20, 6)), rng.integers(0, 4, 20), rng.integers(0, 2, 20)
     near = nearest_patches(features, person, camera, 3, branches=2)

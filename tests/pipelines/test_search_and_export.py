@@ -7,12 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from mprd_pyg.data.synthetic import write_synthetic
+from mprd_pyg.data.pedestrian.synthetic import write_synthetic
 from mprd_pyg.data.views import plain_view
 from mprd_pyg.models import ImageEmbedder
 from mprd_pyg.training import save_checkpoint
 from paul import PatchNet
-from pipelines import cli, export, search
+from pipelines import export, search
+from pipelines.command_line import cli
 from pipelines.evaluate import load_network
 from pipelines.search import open_search
 

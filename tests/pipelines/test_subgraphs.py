@@ -13,12 +13,13 @@ from nbclient import NotebookClient
 from PIL import Image
 
 import pipelines
-from mprd_pyg.data.synthetic import write_synthetic
+from mprd_pyg.data.pedestrian.synthetic import write_synthetic
 from mprd_pyg.graph import PairSubgraphDataset
-from pipelines import cli, mprd, paul, subgraphs
-from pipelines.saved_run import SavedRun
+from pipelines import mprd, paul, subgraphs
+from pipelines.command_line import cli
+from pipelines.notebooks.tiny_run import tiny_run
+from pipelines.runs.saved_run import SavedRun
 from pipelines.subgraphs import choose
-from pipelines.tiny_run import tiny_run
 
 NOTEBOOKS = Path(pipelines.__file__).parent / "notebooks"
 

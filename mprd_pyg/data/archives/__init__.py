@@ -1,0 +1,1 @@
+"""Datasets as they are obtained: archives to unpack."""

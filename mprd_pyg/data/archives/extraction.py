@@ -1,0 +1,153 @@
+"""Unpacking archives into checked files: it can be stopped at any moment, goes on, and never touches the archive."""
+import hashlib
+import json
+import os
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from mprd_pyg.data.archives.cuhk03 import open_cuhk03
+from mprd_pyg.data.cards.layouts import is_image_name
+from mprd_pyg.data.images import open_rgb
+
+
+class Member(NamedTuple):
+    """One file to write: posix path below the output folder, and what makes its content."""
+
+    path: str
+    content: Callable[[], bytes]
+
+
+def extract(archive: str | Path, out: str | Path, progress: bool = True) -> dict:
+    """Write everything an archive holds, check it, and record it in ``<archive name>.extracted.json``.
+
+    Each file is written whole or not at all, read again, compared, and decoded if it is an image. A journal keeps
+    size and sha256 of each file that is done: a second call skips those that are still what they were, and writes
+    what is missing or damaged.
+
+    Args:
+        archive: ``cuhk-03.mat``, a zip file or a tar file (also compressed); it is only read.
+        out: folder to write to.
+        progress: show a progress bar.
+
+    Returns:
+        The record: ``source`` (name, bytes, sha256) and ``files``, path -> [bytes, sha256].
+
+    Raises:
+        FileNotFoundError: no such archive.
+        ValueError: it is damaged, of no known kind, or ``out`` holds the extraction of another of its name.
+    """
+    archive, out = Path(archive).expanduser(), Path(out).expanduser()
+    if not archive.is_file():
+        raise FileNotFoundError(f"no archive {archive}")
+    record, journal = out / f"{archive.name}.extracted.json", out / f"{archive.name}.extracting"
+    with _open(archive, out) as members:
+        _check_paths(archive, members)
+        source = {"name": archive.name, "bytes": archive.stat().st_size, "sha256": _sha256(archive, progress)}
+        done = _already_done(record, journal, source)
+        out.mkdir(parents=True, exist_ok=True)
+        files = {}
+        with open(journal, "a", encoding="utf-8") as log:
+            if log.tell() == 0:
+                log.write(json.dumps(source) + "\n")
+            for member in tqdm(members, desc=archive.name, leave=False, disable=None if progress else True):
+                target = out / member.path
+                if not _is_still(target, done.get(member.path)):
+                    done[member.path] = _write(target, member.content())
+                    log.write(json.dumps([member.path, *done[member.path]]) + "\n")
+                    log.flush()
+                files[member.path] = done[member.path]
+    result = {"source": source, "files": files}
+    part = record.with_name(record.name + ".part")
+    part.write_text(json.dumps(result, indent=0) + "\n", encoding="utf-8")
+    os.replace(part, record)
+    journal.unlink()
+    return result
+
+
+@contextmanager
+def _open(archive: Path, out: Path) -> Iterator[list[Member]]:
+    if archive.suffix == ".mat":
+        folders = dict.fromkeys((archive.parent, archive.parent.parent, out))
+        with open_cuhk03(archive, [folder for folder in folders if folder.is_dir()]) as files:
+            yield [Member(*file) for file in files]
+    elif zipfile.is_zipfile(archive) or tarfile.is_tarfile(archive):
+        try:
+            with zipfile.ZipFile(archive) if zipfile.is_zipfile(archive) else tarfile.open(archive) as opened:
+                yield [member for member in _packed(opened) if not _is_hidden(member.path)]
+        except (zipfile.BadZipFile, tarfile.TarError, EOFError, RuntimeError, OSError) as error:
+            raise ValueError(f"{archive} cannot be unpacked: {error}; get it again, or unpack it by hand") from error
+    else:
+        raise ValueError(f"{archive} is damaged or of no known kind: expected cuhk-03.mat, a zip file or a tar file")
+
+
+def _packed(opened: zipfile.ZipFile | tarfile.TarFile) -> list[Member]:
+    if isinstance(opened, zipfile.ZipFile):
+        return [Member(info.filename, lambda info=info: opened.read(info))
+                for info in opened.infolist() if not info.is_dir()]
+    return [Member(info.name.removeprefix("./"), lambda info=info: opened.extractfile(info).read())
+            for info in opened.getmembers() if info.isfile()]
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") and part != ".." or part == "__MACOSX" for part in path.split("/"))
+
+
+def _check_paths(archive: Path, members: list[Member]) -> None:
+    if not members:
+        raise ValueError(f"{archive} holds nothing to extract")
+    for path, _ in members:
+        if not path or PurePosixPath(path).is_absolute() or "\\" in path or ":" in path or ".." in path.split("/"):
+            raise ValueError(f"{archive} holds {path!r}, which is no path below the output folder; nothing was written")
+
+
+def _already_done(record: Path, journal: Path, source: dict) -> dict[str, list]:
+    """The files that an earlier call wrote, path -> [bytes, sha256]."""
+    done, before = {}, []
+    if record.is_file():
+        earlier = json.loads(record.read_text(encoding="utf-8"))
+        done, before = dict(earlier["files"]), [earlier["source"]]
+    if journal.is_file():
+        whole = journal.read_text(encoding="utf-8").split("\n")[:-1]    # a line that was cut off is not counted
+        journal.write_text("".join(line + "\n" for line in whole), encoding="utf-8")
+        before += [json.loads(line) for line in whole[:1]]
+        done |= {path: [size, digest] for path, size, digest in map(json.loads, whole[1:])}
+    for earlier in before:
+        if earlier != source:
+            raise ValueError(f"{record.parent} already holds files of another {source['name']} "
+                             f"({earlier['bytes']:,} bytes, not {source['bytes']:,}, or other content): give another "
+                             f"--out, or remove that folder's files, {record.name} and {journal.name}")
+    return done
+
+
+def _is_still(target: Path, known: list | None) -> bool:
+    return (known is not None and target.is_file() and target.stat().st_size == known[0]
+            and _sha256(target) == known[1])
+
+
+def _write(target: Path, content: bytes) -> list:
+    digest = hashlib.sha256(content).hexdigest()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    part.write_bytes(content)
+    if _sha256(part) != digest:
+        raise ValueError(f"{part} does not read back as it was written: check the disk")
+    if is_image_name(target.name):
+        open_rgb(part)
+    os.replace(part, target)
+    return [len(content), digest]
+
+
+def _sha256(path: Path, progress: bool = False) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file, tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc="sha256",
+                                        leave=False, disable=None if progress else True) as bar:
+        while block := file.read(2**22):
+            digest.update(block)
+            bar.update(len(block))
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Data cards: what a dataset is, how it is laid out, split and checked."""

@@ -1,0 +1,1 @@
+"""Camera styles: one image in the look of another camera."""

@@ -1,0 +1,173 @@
+"""Neighbour lists (compressed rows) of any PyG graph, and ragged gathers from them."""
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from mprd_pyg.graph.threads import compiled
+
+
+@compiled
+def both_ways(ptr, neighbour):
+    """Undirected lists of a graph: ptr (N + 1,), neighbour (S,) sorted, and which way each stands.
+
+    The way of entry v of node u has bit 1 where v is in NN(u), and bit 2 where u is in NN(v).
+    """
+    total = len(ptr) - 1
+    back_ptr = np.zeros(total + 1, np.int64)
+    for e in range(len(neighbour)):
+        back_ptr[neighbour[e] + 1] += 1
+    back_ptr = np.cumsum(back_ptr)
+    back, fill = np.empty(len(neighbour), np.int64), back_ptr[:-1].copy()
+    for u in range(total):  # in ascending order, so that the lists of the reverse graph come out sorted
+        for e in range(ptr[u], ptr[u + 1]):
+            back[fill[neighbour[e]]] = u
+            fill[neighbour[e]] += 1
+    out_ptr = np.zeros(total + 1, np.int64)
+    out, way = np.empty(2 * len(neighbour), np.int64), np.empty(2 * len(neighbour), np.int8)
+    at = 0
+    for u in range(total):
+        a, b, a_end, b_end = ptr[u], back_ptr[u], ptr[u + 1], back_ptr[u + 1]
+        while a < a_end or b < b_end:
+            there = neighbour[a] if a < a_end else total
+            here = back[b] if b < b_end else total
+            out[at] = min(there, here)
+            way[at] = (there <= here) + 2 * (here <= there)
+            a, b = a + (there <= here), b + (here <= there)
+            at += 1
+        out_ptr[u + 1] = at
+    return out_ptr, out[:at].copy(), way[:at].copy()
+
+
+def ragged_arange(start: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+    """Concatenate the ranges ``start[a] ... start[a] + length[a] - 1``.
+
+    Returns:
+        owner (S,), the a of each entry, and position (S,), the entry itself.
+    """
+    owner = torch.repeat_interleave(torch.arange(len(start), device=start.device), length)
+    before = torch.cumsum(length, 0) - length
+    return owner, torch.arange(len(owner), device=start.device) - before[owner] + start[owner]
+
+
+@dataclass(frozen=True)
+class NeighbourLists:
+    """NN(i) of every node: the sources of its incoming edges, sorted, without i itself or repeats.
+
+    Args:
+        ptr: (N + 1,) where each node's list starts.
+        neighbour: (E,) the lists, one after the other.
+    """
+
+    ptr: Tensor
+    neighbour: Tensor
+
+    @classmethod
+    def from_graph(cls, graph: Data) -> "NeighbourLists":
+        """Read them from ``edge_index`` (row 0 neighbour, row 1 node)."""
+        num_nodes = graph.num_nodes
+        source, node = graph.edge_index
+        if source.numel() and (int(graph.edge_index.min()) < 0 or int(graph.edge_index.max()) >= num_nodes):
+            raise ValueError(f"edge_index names nodes outside 0 ... {num_nodes - 1}")
+        key = unique_keys((node * num_nodes + source)[source != node])
+        node = torch.div(key, max(num_nodes, 1), rounding_mode="floor")
+        ptr = torch.zeros(num_nodes + 1, dtype=torch.long, device=key.device)
+        ptr[1:] = torch.bincount(node, minlength=num_nodes).cumsum(0)
+        return cls(ptr, key - node * num_nodes)
+
+    @property
+    def num_nodes(self) -> int:
+        """N."""
+        return len(self.ptr) - 1
+
+    def gather(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        """Lists of ``nodes`` (A,) -> owner (S,), the position in ``nodes``, and neighbour (S,)."""
+        start = self.ptr[nodes]
+        owner, position = ragged_arange(start, self.ptr[nodes + 1] - start)
+        return owner, self.neighbour[position]
+
+    def capped(self, most: int | None, seed: int = 0) -> "NeighbourLists":
+        """At most ``most`` neighbours of each node, chosen at random by (seed, node, neighbour), on every device alike.
+
+        The choice depends on nothing else, so that a node keeps its neighbours whatever is asked beside it, and a
+        longer list gains neighbours without changing the order of preference of the old ones.
+        """
+        if most is None or not len(self.neighbour) or int(self.ptr.diff().max()) <= most:
+            return self
+        known = self._capped.get((most, seed))
+        if known is None:
+            known = self._capped[most, seed] = self._cap(most, seed)
+        return known
+
+    def _cap(self, most: int, seed: int) -> "NeighbourLists":
+        degree = self.ptr.diff()
+        long = (degree > most).nonzero().flatten()
+        owner, position = ragged_arange(self.ptr[long], degree[long])
+        preference = mixed(mixed(mixed(long.new_tensor(seed)) + long[owner]) + self.neighbour[position])
+        order = preference.argsort(stable=True)
+        order = order[owner[order].argsort(stable=True)]  # by node, then by preference
+        length = degree[long]
+        rank = torch.arange(len(owner), device=owner.device) - (length.cumsum(0) - length)[owner]
+        keep = torch.ones_like(self.neighbour, dtype=torch.bool)
+        keep[position[order[rank >= most]]] = False
+        ptr = torch.zeros_like(self.ptr)
+        ptr[1:] = degree.clamp(max=most).cumsum(0)
+        return NeighbourLists(ptr, self.neighbour[keep])
+
+    @cached_property
+    def _capped(self) -> dict:
+        return {}
+
+    @cached_property
+    def both_ways(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The undirected lists, on the host: see :func:`both_ways`."""
+        return both_ways(self.ptr.cpu().numpy(), self.neighbour.cpu().numpy())
+
+    def reached(self, nodes: Tensor, hops: int) -> Tensor:
+        """(N,) bool: ``nodes`` and everything within ``hops`` steps over the lists."""
+        found = torch.zeros(self.num_nodes, dtype=torch.bool, device=self.ptr.device)
+        found[nodes] = True
+        frontier = found.nonzero().flatten()
+        for _ in range(hops):
+            new = torch.zeros_like(found)
+            new[self.gather(frontier)[1]] = True
+            frontier = (new & ~found).nonzero().flatten()
+            found |= new
+        return found
+
+    def contains(self, node: Tensor, neighbour: Tensor) -> Tensor:
+        """Whether ``neighbour`` (S,) stands in NN(``node`` (S,)), element by element."""
+        owner = torch.repeat_interleave(torch.arange(self.num_nodes, device=self.ptr.device), self.ptr.diff())
+        return contains_sorted(owner * self.num_nodes + self.neighbour, node * self.num_nodes + neighbour)
+
+
+def mixed(x: Tensor) -> Tensor:
+    """splitmix64 of 64-bit integers: the same seemingly random integers on every device."""
+    x = x - 7046029254386353131
+    x = (x ^ ((x >> 30) & (1 << 34) - 1)) * -4658895280553007687
+    x = (x ^ ((x >> 27) & (1 << 37) - 1)) * -7723592293110705685
+    return x ^ ((x >> 31) & (1 << 33) - 1)
+
+
+def sort_keys(keys: Tensor) -> Tensor:
+    """Ascending integer keys; on the host by NumPy, whose sort of values is many times faster than torch's."""
+    return torch.from_numpy(np.sort(keys.numpy())) if keys.device.type == "cpu" else keys.sort().values
+
+
+def unique_keys(keys: Tensor) -> Tensor:
+    """Ascending integer keys without repeats."""
+    keys = sort_keys(keys)
+    first = torch.ones_like(keys, dtype=torch.bool)
+    first[1:] = keys[1:] != keys[:-1]
+    return keys[first]
+
+
+def contains_sorted(keys: Tensor, wanted: Tensor) -> Tensor:
+    """Which of ``wanted`` (S,) occur in the ascending ``keys``."""
+    if keys.numel() == 0:
+        return torch.zeros_like(wanted, dtype=torch.bool)
+    place = torch.searchsorted(keys, wanted).clamp(max=keys.numel() - 1)
+    return keys[place] == wanted

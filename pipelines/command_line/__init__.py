@@ -1,0 +1,1 @@
+"""What commands are made of: the parser, shared options, the training driver."""

@@ -1,0 +1,122 @@
+"""Command lines: typed signatures become flags and YAML; mistakes get a one-line answer."""
+import difflib
+import logging
+import re
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+
+from mprd_pyg.training import Stopped
+
+
+class Parser(ArgumentParser):
+    """An argument parser that names the nearest valid key when one is unknown."""
+
+    def error(self, message: str, ex: Exception | None = None):
+        """Report and exit with status 2."""
+        flag = re.search(r"--([\w.]+)", message) if "nrecognized" in message else None
+        group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
+        option = re.search(r"(?:Option|Key) '([\w.]+)' is not (?:accepted|expected)", message)
+        unknown = group[1] + "." + group[2] if group else flag[1] if flag else option[1] if option else None
+        if unknown:
+            known = [action.dest for action in self._actions if action.dest not in ("help", "print_config")]
+            near = difflib.get_close_matches(unknown, known, n=1, cutoff=0.0)
+            message = f"unknown key {unknown!r}; the nearest valid one is {near[0]!r} (--help lists all)"
+        else:
+            message = "\n".join(line for line in message.splitlines() if line.strip())
+        sys.stderr.write(f"{self.prog}: error: {message}\n")
+        sys.exit(2)
+
+
+def make_parser(prog: str, description: str, config: str | None = None) -> Parser:
+    """A parser with the options that every pipeline has.
+
+    Args:
+        prog: how it is called.
+        description: one line.
+        config: shipped configuration that is read first, below ``pipelines/configs``, when no ``--config`` is given.
+    """
+    parser = Parser(prog=prog, description=description)
+    parser.add_argument("--config", action=ActionConfigFile,
+                        help="YAML file; a name such as mprd/market1501.yaml finds the shipped one")
+    parser.add_argument("--out", type=str | None, default=None, help="run folder (default: a new one under runs/)")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    parser.add_argument("--resume", type=str | None, default=None, help="run folder to go on with")
+    parser.add_argument("--accelerator", type=str, default="auto", help="cpu, cuda, mps or auto")
+    parser.add_argument("--precision", type=str, default="32-true", help="as of Lightning Fabric: bf16-mixed ...")
+    parser.add_argument("--progress", type=bool, default=True, help="show progress bars")
+    parser.shipped = config
+    return parser
+
+
+def parse(parser: Parser, argv: list[str]) -> Namespace:
+    """Parse; ``--resume DIR`` reads the run's own configuration first, no ``--config`` the shipped default."""
+    argv = [find_config(parser, part, argv[i - 1] if i else "") for i, part in enumerate(argv)]
+    names = [part.split("=")[0] for part in argv]
+    if "--resume" in names:
+        folder = Path(argument(argv, "--resume"))
+        config = folder / "config.yaml"
+        if not config.is_file():
+            parser.error(f"{folder} is no run folder: {config} does not exist")
+        argv = ["--config", str(config), *argv, "--out", str(folder)]
+    elif "--config" not in names and parser.shipped:
+        argv = ["--config", str(shipped_config(parser.shipped)), *argv]
+    return parser.parse_args(argv)
+
+
+def argument(argv: list[str], name: str) -> str:
+    """The value of ``--name VALUE`` or ``--name=VALUE``."""
+    for i, part in enumerate(argv):
+        if part.startswith(name + "="):
+            return part.split("=", 1)[1]
+        if part == name and i + 1 < len(argv):
+            return argv[i + 1]
+    return ""
+
+
+def shipped_config(name: str) -> Path:
+    """Path of a shipped configuration."""
+    return Path(__file__).parent.parent / "configs" / name
+
+
+def find_config(parser: Parser, part: str, before: str) -> str:
+    """Replace the name of a shipped configuration by its path, wherever the package is installed."""
+    if before != "--config" and not part.startswith("--config="):
+        return part
+    flag, name = ("--config=", part[9:]) if part.startswith("--config=") else ("", part)
+    for path in (Path(name), shipped_config(name), shipped_config(name.removeprefix("pipelines/configs/"))):
+        if path.is_file():
+            return flag + str(path)
+    shipped = sorted(str(p.relative_to(shipped_config(""))) for p in shipped_config("").rglob("*.yaml"))
+    parser.error(f"no configuration {name}; shipped ones: {', '.join(shipped)}")
+    return part
+
+
+def main(parser: Parser, run: Callable[[Parser, Namespace], int | None], argv: list[str] | None = None) -> int:
+    """Parse, run, and turn what can go wrong for the user into one message and an exit status.
+
+    The status is 0, or what ``run`` returns; 2 for mistakes in the input, 130 when stopped.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("lightning_fabric", "lightning", "torch", "faiss", "fsspec", "matplotlib", "onnxscript", "onnx_ir"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+    warnings.filterwarnings("ignore", message=".*Sparse CSR tensor support.*")
+    cfg = parse(parser, sys.argv[1:] if argv is None else argv)
+    try:
+        status = run(parser, cfg)
+    except Stopped as stop:
+        sys.stderr.write(f"{stop}. Go on with: {parser.prog} --resume {cfg.out}\n")
+        return 130
+    except KeyboardInterrupt:
+        sys.stderr.write("aborted\n")
+        return 130
+    except (ValueError, FileNotFoundError, NotADirectoryError, FloatingPointError) as error:
+        if logging.getLogger().isEnabledFor(logging.DEBUG):
+            raise
+        sys.stderr.write(f"{parser.prog}: error: {error}\n")
+        return 2
+    return status or 0

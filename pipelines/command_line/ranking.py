@@ -1,0 +1,82 @@
+"""Ranking the test images of a dataset, and showing the figures."""
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from mprd_pyg.evaluation import (
+    MODES,
+    SINGLE_SHOT,
+    RankingResult,
+    SingleShotResult,
+    evaluate_ranking,
+    evaluate_single_shot,
+)
+from mprd_pyg.models.embedding import embed_images
+from pipelines.command_line.dataset import Dataset, column
+
+Results = dict[str, RankingResult | SingleShotResult]
+
+
+def ranker(dataset: Dataset, network: nn.Module, device: Any, progress: bool = True, top: int = 50,
+           record: Callable[[Tensor, Results], None] | None = None) -> Callable[[], Results]:
+    """A function that ranks the gallery for each query with the current network.
+
+    In each camera mode, and for a card whose protocol is single shot also in that; the modes then rank all images.
+    ``record`` is shown the test features (T, d) and the results.
+    """
+    test = dataset.test[0]
+    store, draws = dataset.store(test), dataset.draws
+
+    def rank() -> Results:
+        x = embed_images(network, store, device=device, workers=dataset.options.workers,
+                         progress="test features" if progress else "").flatten(1).cpu()
+        results = rank_features(dataset, x, draws, top)
+        if record is not None:
+            record(x, results)
+        return results
+    return rank
+
+
+def rank_features(dataset: Dataset, x: Tensor, draws: np.ndarray | None, top: int = 50) -> Results:
+    """Rank by given features.
+
+    Args:
+        dataset: what is query and gallery.
+        x: (rows of ``dataset.test``, ...) features, each row taken as one vector.
+        draws: ``dataset.draws``.
+        top: length of the lists that are kept.
+    """
+    test, query, gallery = dataset.test
+    x, person, camera = x.flatten(1).cpu(), column(test, "person_id").numpy(), column(test, "camera_id").numpy()
+    modes = MODES if dataset.card.evaluation.cross_camera_valid else MODES[:1]
+    sides = x[query], x[gallery], person[query], person[gallery], camera[query], camera[gallery]
+    results: Results = {mode: evaluate_ranking(*sides, mode=mode, top=top) for mode in modes}
+    if draws is not None:
+        results[SINGLE_SHOT] = evaluate_single_shot(*sides, draws, top=top)
+    return results
+
+
+def flat_metrics(results: Results) -> dict[str, float]:
+    """``standard/mAP`` and the like."""
+    return {f"{mode}/{name}": value for mode, result in results.items() for name, value in result.summary().items()}
+
+
+def nested(figures: dict[str, float]) -> dict[str, dict[str, float]]:
+    """``standard/mAP`` -> ``{"standard": {"mAP": ...}}``, for the camera modes and single shot."""
+    return {mode: {name.split("/")[1]: value for name, value in figures.items() if name.startswith(mode + "/")}
+            for mode in (*MODES, SINGLE_SHOT) if any(name.startswith(mode + "/") for name in figures)}
+
+
+def table_of(rows: dict[str, dict[str, float]]) -> str:
+    """The closing table, in percent: a line per mode and row name, and one of standard deviations where there are."""
+    keys, wide = ("mAP", "rank1", "rank5", "rank10", "mINP"), max(10, *(len(name) + 2 for name in rows))
+    lines = [f"{'':10s}{'':{wide}s}{'mAP':>8s}{'rank-1':>8s}{'rank-5':>8s}{'rank-10':>8s}{'mINP':>8s}"]
+    for mode in (*MODES, SINGLE_SHOT):
+        for name, figures in rows.items():
+            for label, what in ((name, ""), ("+-", "_sd")):
+                if f"{mode}/mAP{what}" in figures:
+                    shown = "".join(f"{100 * figures[f'{mode}/{key}{what}']:8.1f}" for key in keys)
+                    lines.append(f"{mode.removesuffix('_shot'):10s}{label:{wide}s}{shown}")
+    return "\n".join(lines)

@@ -1,0 +1,166 @@
+"""What a run keeps for its report while everything is at hand: what it is, and a look at each evaluation."""
+import io
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jsonargparse import ArgumentParser, Namespace
+from torch import Tensor
+
+from mprd_pyg.evaluation import RankingResult, camera_matrix
+from pipelines.command_line.dataset import Dataset
+from pipelines.command_line.ranking import Results
+from pipelines.runs.run_folder import RunFolder, clean
+
+SAMPLE = 1000  # test images whose features are kept
+SHOWN = 10     # counted images of an example's ranking list
+JUNK = 4       # ignored images of it, at most
+EACH = 3       # best, median and worst queries
+PER_CALL = ("config", "resume", "out", "progress", "accelerator")
+
+
+class RunRecord:
+    """Writes ``run.json`` and, at each evaluation, ``evaluation/before`` or ``evaluation/after``.
+
+    Such a folder holds ``features.npz`` (a sample of test features in half precision), ``queries.parquet`` (each
+    query's scores), ``examples.parquet`` (the ranking lists of the best, median and worst queries, ignored images
+    included) and ``cameras.parquet`` (mAP from camera to camera).
+
+    Args:
+        folder: of the run.
+        dataset: that is evaluated.
+        resumed: the network before training was looked at in an earlier call.
+    """
+
+    def __init__(self, folder: RunFolder, dataset: Dataset, resumed: bool = False):
+        self.folder, self.dataset = folder, dataset
+        self.when = "after" if resumed else "before"
+
+    def start(self, name: str, parser: ArgumentParser, cfg: Namespace, rows: int, **facts: Any) -> None:
+        """Say what is run; ``rows`` is how many rows of ``images.parquet`` are nodes of the graph."""
+        path = self.folder.path / "run.json"
+        earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        card, frame = self.dataset.card, self.dataset.frame
+        root = Path(frame.attrs["root"]).resolve()
+        inside = root.is_relative_to(self.folder.path.resolve())
+        self.folder.write_text("run.json", json.dumps(clean({
+            "pipeline": name, "started": earlier.get("started", time.strftime("%Y-%m-%d %H:%M")), "rows": rows,
+            "root": os.path.relpath(root, self.folder.path.resolve()) if inside else str(root),
+            "generated": inside, "card": {key: getattr(card, key) for key in ("name", "title", "terms", "traps")},
+            "counts": self.dataset.counts(), "junk": frame.attrs.get("junk", {}), "seed": cfg.seed,
+            "protocol": card.evaluation.protocol, "fingerprint": self.dataset.fingerprint,
+            "deviations": card.deviations(frame), "skipped_images": frame.attrs.get("skipped_unreadable", []),
+            "changed": changed_options(parser, cfg), **facts}), indent=2) + "\n")
+
+    def __call__(self, features: Tensor, results: Results) -> None:
+        """Keep what an evaluation of the test features (T, d) shows."""
+        test, query, gallery = self.dataset.test
+        part = f"evaluation/{self.when}"
+        self.when = "after"
+        keep = sample_rows(test["person_id"].to_numpy(), self.dataset.card.distractor_ids)
+        self._write_arrays(f"{part}/features.npz", features=features[keep].half().numpy(),
+                           path=test["path"].to_numpy(dtype=str)[keep],
+                           **{name: test[name].to_numpy()[keep] for name in ("person_id", "camera_id")})
+        self.folder.write_table(f"{part}/queries.parquet", pd.concat([pd.DataFrame({
+            "mode": mode, "query": test["path"].to_numpy()[query], "average_precision": result.average_precision,
+            "matches": result.num_matches, "first_match": result.rank_of_first_match,
+        }) for mode, result in results.items() if isinstance(result, RankingResult)], ignore_index=True))
+        self.folder.write_table(f"{part}/examples.parquet", examples(
+            features, test, query, gallery, results["standard"], self.dataset.card.distractor_ids))
+        if self.dataset.card.evaluation.cross_camera_valid:
+            ids, cameras = test["person_id"].to_numpy(), test["camera_id"].to_numpy()
+            matrix = camera_matrix(features[query], features[gallery], ids[query], ids[gallery], cameras[query],
+                                   cameras[gallery])
+            row, column = np.indices(matrix.mAP.shape)
+            self.folder.write_table(f"{part}/cameras.parquet", pd.DataFrame({
+                "query_camera": matrix.cameras[row.flatten()], "gallery_camera": matrix.cameras[column.flatten()],
+                "mAP": matrix.mAP.flatten(), "queries": matrix.num_queries.flatten()}))
+
+    def _write_arrays(self, name: str, **arrays: np.ndarray) -> None:
+        path = self.folder.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        part = path.with_suffix(".part")
+        part.write_bytes(buffer.getvalue())
+        os.replace(part, path)
+
+
+def changed_options(parser: ArgumentParser, cfg: Namespace) -> list[dict[str, str]]:
+    """The options that differ from the defaults of the code, which are the paper's."""
+    default = vars(parser.get_defaults().as_flat())
+    return [{"option": key, "value": str(value), "default": str(default.get(key))}
+            for key, value in vars(cfg.as_flat()).items()
+            if key.split(".")[0] not in PER_CALL and value != default.get(key)]
+
+
+def sample_rows(person: np.ndarray, distractors: tuple[int, ...] = (), limit: int = SAMPLE) -> np.ndarray:
+    """Rows of whole identities, drawn at random but always alike, up to ``limit`` images."""
+    people = np.setdiff1d(person[person >= 0], distractors)
+    if not len(people):
+        return np.zeros(0, np.int64)
+    place = np.searchsorted(people, person).clip(max=len(people) - 1)
+    turn = np.random.default_rng(0).permutation(len(people))[place]
+    rows = np.flatnonzero(people[place] == person)
+    rows = rows[np.argsort(turn[rows], kind="stable")]
+    last = turn[rows[limit - 1]] if len(rows) > limit else len(people)
+    if len(rows) > limit and turn[rows[limit]] == last != turn[rows[0]]:  # the last identity would be cut
+        rows = rows[turn[rows] < last]
+    return np.sort(rows[:limit])
+
+
+def example_queries(result: RankingResult, person: np.ndarray, each: int = EACH) -> dict[str, list[int]]:
+    """The queries (numbers among Q) of best, median and worst average precision, each of another person.
+
+    Of equally good ones those with more matches count as better.
+    """
+    valid = np.flatnonzero(result.num_matches > 0)
+    order = valid[np.lexsort((valid, -result.num_matches[valid], -result.average_precision[valid]))]
+    middle = sorted(range(len(order)), key=lambda place: abs(place - len(order) // 2))
+    chosen: dict[str, list[int]] = {"best": [], "median": [], "worst": []}
+    turns = {"best": iter(range(len(order))), "worst": reversed(range(len(order))), "median": iter(middle)}
+    used = set()
+    for _ in range(each):  # in turns, so that each kind has some where people are few
+        for group, places in turns.items():
+            place = next((place for place in places if int(person[order[place]]) not in used), None)
+            if place is not None:
+                used.add(int(person[order[place]]))
+                chosen[group].append(int(order[place]))
+    return chosen
+
+
+def examples(features: Tensor, test: pd.DataFrame, query: np.ndarray, gallery: np.ndarray, result: RankingResult,
+             distractors: tuple[int, ...] = ()) -> pd.DataFrame:
+    """The heads of the example queries' lists: one line per image, best first, as the standard mode sees it.
+
+    ``role`` is right, wrong, distractor (wrong as well) or junk (ignored: the query's person in the query's camera);
+    ``rank`` counts without the junk, which has 0. The first right image ends the list where it comes later.
+    """
+    person, camera = test["person_id"].to_numpy(), test["camera_id"].to_numpy()
+    path = test["path"].to_numpy()
+    unit = torch.nn.functional.normalize(features.float(), dim=1)
+    bank, parts = unit[gallery], []
+    for group, queries in example_queries(result, person[query]).items():
+        for number in queries:
+            row = query[number]
+            similarity = (bank @ unit[row]).cpu().numpy()
+            order = np.argsort(-similarity, kind="stable")
+            order = order[gallery[order] != row]
+            g = gallery[order]
+            same, seen = person[g] == person[row], camera[g] == camera[row]
+            role = np.where(same, "right", np.where(np.isin(person[g], distractors), "distractor", "wrong"))
+            role = np.where((same & seen) | (person[g] < 0), "junk", role)
+            rank = np.where(role == "junk", 0, np.cumsum(role != "junk"))
+            counted, junk = np.cumsum(role != "junk"), np.cumsum(role == "junk")
+            head = np.where(role == "junk", (counted < SHOWN) & (junk <= JUNK), counted <= SHOWN)
+            head[np.flatnonzero(role == "right")[:1]] = True
+            parts.append(pd.DataFrame({
+                "group": group, "query": path[row], "average_precision": result.average_precision[number],
+                "matches": result.num_matches[number], "gallery": path[g][head], "role": role[head],
+                "rank": rank[head], "similarity": similarity[order][head]}))
+    return pd.concat(parts, ignore_index=True)

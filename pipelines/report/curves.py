@@ -1,0 +1,83 @@
+"""Loss and metric curves."""
+import pandas as pd
+
+from pipelines.report.blocks import Picture, Pictures, Section, Text
+from pipelines.report.drawing import SERIES, over_epochs, panel, svg
+from pipelines.report.run import Missing, Run
+
+MEANING = {  # title, what to see
+    "gcn/loss": ("Loss of the GCN", "Cross-entropy (MPRD Eq. 6). At 0 it may have memorised its few labelled people."),
+    "gcn/eta": ("Weight of the labelled pairs", "MPRD Eq. 10; it falls as more pairs are believed."),
+    "cnn/loss": ("Loss of the network", "On believed pairs and hard negatives (MPRD Eq. 2)."),
+    "cnn/positives": ("Believed pairs per image", "None, or all neighbours: the relation does not choose."),
+    "paul/loss": ("Loss", "Sum of both of PAUL's losses (Eq. 4)."),
+    "paul/pedal": ("Patch loss", "PAUL Eq. 2: similar patches attract each other."),
+    "paul/ipfl": ("Image loss", "PAUL Eq. 3, on an image, its surrogate and a hard negative."),
+    "paul/triplets": ("Valid triplets", "Share of images for which cyclic ranking found a negative."),
+    "paul/positives": ("Similar patches per patch", ""),
+    "source/loss": ("Loss", "Cross-entropy over the labelled identities."),
+    "source/accuracy": ("Accuracy in training", "Share of images given their own identity. Near 1, nothing is left to "
+                        "learn there."),
+    "links/loss": ("Loss", "Cross-entropy of the training pairs."),
+    "validation/loss": ("Loss of the validation pairs", "The weights of its lowest point are the result."),
+    "validation/auc": ("AUC of the validation pairs", ""),
+    "validation/ap": ("Average precision of the validation pairs", ""),
+    "gamma": ("Weight of the new feature", "In the memory (MPRD Eq. 1)."),
+    "lr": ("Learning rate of the trunk", ""),
+    "knn/capped": ("Neighbour lists cut", "Nodes with more than k_max neighbours."),
+}
+ELSEWHERE = ("epoch", "seconds", "pairs/", "standard/", "cross/", "single_shot/")
+METRICS = (("mAP", "mAP"), ("rank1", "rank-1"), ("mINP", "mINP"))
+
+
+def curves(run: Run) -> Section:
+    """One small chart per figure of the log."""
+    history = run.history
+    if not len(history):
+        raise Missing("no epoch is finished yet")
+    pictures = [picture for name, label in METRICS if (picture := _metric(run, name, label)) is not None]
+    rest = [name for name in history if not name.startswith(ELSEWHERE) and pd.api.types.is_numeric_dtype(history[name])]
+    constant = [name for name in rest if history[name].nunique() < 2]
+    pictures += [_column(history, name) for name in rest if name not in constant]
+    blocks = [Pictures(pictures)]
+    if constant:
+        blocks.append(Text(("In the one epoch: " if len(history) == 1 else "The same in every epoch: ") + ", ".join(
+            f"{MEANING.get(name, (name,))[0].lower()} {history[name].iloc[-1]:g}" for name in constant) + "."))
+    source = run.folder / "source" / "logs" / "history.csv"
+    if source.is_file():
+        first = pd.read_csv(source)
+        blocks += [Text("Before that, the network learned the labelled source:"), Pictures([
+            _column(first, name) for name in first if name not in ("epoch", "seconds")])]
+    return Section("curves", "How it learned", "Each chart is one figure over the epochs; losses are means over the "
+                   "steps of an epoch.", blocks)
+
+
+def _metric(run: Run, name: str, label: str) -> Picture | None:
+    """Both camera modes, the network before training being epoch 0."""
+    series = {}
+    for mode in ("standard", "cross", "single_shot"):
+        column = f"{mode}/{name}"
+        if column not in run.history:
+            continue
+        values = run.history.set_index("epoch")[column].dropna()
+        before = run.results.get("before", {}).get(mode, {}).get(name)
+        series[mode] = 100 * (values if before is None else pd.concat([pd.Series({0: before}), values]))
+    if not series:
+        return None
+    return _chart(f"{label} of the test images, percent", None, series, "Epoch 0 is the network before training."
+                  + (" A curve that falls at the end learns its own mistakes." if name == "mAP" else ""))
+
+
+def _column(history: pd.DataFrame, name: str) -> Picture:
+    title, meaning = MEANING.get(name, (name, ""))
+    return _chart(title, history["epoch"], {name: history[name]}, f"{name}. {meaning}" if name in MEANING else "")
+
+
+def _chart(title: str, epoch: pd.Series | None, series: dict[str, pd.Series], caption: str) -> Picture:
+    with panel() as axes:
+        for (name, values), colour in zip(series.items(), SERIES, strict=False):
+            x = values.index if epoch is None else epoch
+            axes.plot(x, values, color=colour, marker="o", markersize=3.5, label=name)
+        axes.margins(y=0.12)
+        over_epochs(axes, list(x))
+        return Picture(svg(axes, title), title, caption)

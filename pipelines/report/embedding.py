@@ -1,0 +1,82 @@
+"""t-SNE of test features, before and after training (MPRD Fig. 5)."""
+import numpy as np
+from matplotlib import colormaps
+
+from pipelines.report.blocks import Picture, Pictures, Section, Table
+from pipelines.report.drawing import panel, svg
+from pipelines.report.run import Missing, Run
+
+PEOPLE, IMAGES = 20, 1000  # more colours cannot be told apart; more points take too long
+
+
+def embedding(run: Run) -> Section:
+    """Four maps: by identity and by camera, before and after."""
+    sets = {when: run.features(when) for when in ("before", "after")
+            if (run.folder / "evaluation" / when).is_dir()} or {run.latest: run.features()}
+    pictures, rows = [], []
+    for when, data in sets.items():
+        x = data["features"].astype(np.float32)
+        x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+        person, camera = data["person_id"], data["camera_id"]
+        chosen = shown_people(person)
+        if len(chosen) < 5:
+            raise Missing(f"only {len(chosen)} test images with known identities: too few for a map")
+        place = project(x[chosen])
+        pictures += [_map(place, person[chosen], "person", when), _map(place, camera[chosen], "camera", when)]
+        nearest = nearest_row(x)
+        rows.append([when, *(f"{100 * np.mean(label[nearest] == label):.1f}" for label in (person, camera)),
+                     *(f"{100 * chance(label):.1f}" for label in (person, camera))])
+    names = len(np.unique(person[chosen]))
+    return Section("embedding", "How the features lie", f"t-SNE of {len(chosen)} test images of {names} people: near "
+                   "points have similar features; distances between far groups mean nothing. Good features give one "
+                   "colour per group by person, and all colours mixed by camera.",
+                   [Pictures(sorted(pictures, key=lambda picture: "camera" in picture.title), columns=2), Table(
+                       ["nearest image has", "same person", "same camera", "by chance: person", "by chance: camera"],
+                       rows, f"Percent, among {len(x):,} test images. Far more same cameras than by chance means that "
+                       "the features tell the camera rather than the person.", numeric=True)])
+
+
+def shown_people(person: np.ndarray) -> np.ndarray:
+    """Rows of the identities with the most images."""
+    names, count = np.unique(person, return_counts=True)
+    return np.flatnonzero(np.isin(person, names[np.argsort(-count, kind="stable")[:PEOPLE]]))[:IMAGES]
+
+
+def project(x: np.ndarray) -> np.ndarray:
+    """t-SNE of unit features (n, d) -> (n, 2), on one thread, always alike."""
+    from sklearn.decomposition import PCA  # slow to import
+    from sklearn.manifold import TSNE
+
+    reduced = PCA(min(50, *x.shape), random_state=0).fit_transform(x)
+    perplexity = min(30.0, (len(x) - 1) / 3)
+    return TSNE(init="pca", perplexity=perplexity, random_state=0, n_jobs=1).fit_transform(reduced)
+
+
+def nearest_row(x: np.ndarray) -> np.ndarray:
+    """For each unit feature the most similar other one; (n, n) similarities of at most a thousand images."""
+    similarity = x @ x.T
+    np.fill_diagonal(similarity, -np.inf)
+    return similarity.argmax(1)
+
+
+def chance(label: np.ndarray) -> float:
+    """How often another image drawn at random has the same label."""
+    count = np.unique(label, return_counts=True)[1]
+    return float((count * (count - 1)).sum() / max(len(label) * (len(label) - 1), 1))
+
+
+def _map(place: np.ndarray, label: np.ndarray, what: str, when: str) -> Picture:
+    names, number = np.unique(label, return_inverse=True)
+    colours = colormaps["tab10"].colors
+    title = f"{when.capitalize()} training, coloured by {what}"
+    with panel(3.6, 3.3) as axes:
+        axes.grid(False)
+        for i, name in enumerate(names):
+            axes.scatter(*place[number == i].T, s=14, color=[colours[i % 10]], marker="o^sD*"[i // 10 % 5],
+                         linewidths=0, label=f"{name}")
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(True)
+        if what == "camera" and len(names) <= 10:
+            axes.legend(title="camera", loc="upper center", bbox_to_anchor=(0.5, 0), ncols=min(len(names), 6),
+                        handletextpad=0.1, columnspacing=1)
+        return Picture(svg(axes, title), title)

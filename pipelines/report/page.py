@@ -1,0 +1,103 @@
+"""The page: every section that can be made, and why the others cannot."""
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from pipelines.report.blocks import Section, Text
+from pipelines.report.gaps import gaps
+from pipelines.report.run import Missing, NotApplicable, Run
+
+logger = logging.getLogger(__name__)
+LIMIT = 8_000_000  # bytes
+
+
+def builders() -> list[tuple[str, Callable[[Run], Section]]]:
+    """The parts of the report in order; a new one is a line here."""
+    # Slow to import: only what a report needs.
+    from pipelines.report.cameras import cameras
+    from pipelines.report.curves import curves
+    from pipelines.report.embedding import embedding
+    from pipelines.report.links import links
+    from pipelines.report.pairs import pair_quality
+    from pipelines.report.patches import patches
+    from pipelines.report.rankings import rankings
+    from pipelines.report.subgraphs import wrong_pairs
+    from pipelines.report.summary import metrics, what_was_run
+
+    return [("Metrics", metrics), ("Ranking lists", rankings), ("Links", links), ("Curves", curves),
+            ("Believed pairs", pair_quality), ("Wrongly believed pairs", wrong_pairs), ("Patches", patches),
+            ("Map of the features", embedding), ("From camera to camera", cameras), ("What was run", what_was_run)]
+
+
+def make_report(folder: str | Path) -> Path:
+    """Write ``report.html`` into a run folder, from what is there.
+
+    A part whose data are missing is named at the end of the page with the reason; so is one that fails, which is
+    also logged as a warning.
+
+    Args:
+        folder: of a finished or unfinished run.
+
+    Returns:
+        The page's path; it is at most 8 MB.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it holds no run.
+    """
+    run = Run(folder)
+    sections, left_out = [], []
+    for title, build in builders():
+        try:
+            sections.append(build(run))
+        except Missing as reason:
+            if str(reason):
+                left_out.append((title, str(reason)))
+            if not isinstance(reason, NotApplicable):
+                sections.append(_empty(title, f"Not here: {reason}."))
+        except Exception as error:  # the report comes last: it must not cost the run
+            logger.warning("%s of the report could not be made: %s: %s", title, type(error).__name__, error)
+            logger.debug("because of", exc_info=True)
+            left_out.append((title, f"an error, {type(error).__name__}: {error}"))
+            sections.append(_empty(title, f"This part could not be made: {type(error).__name__}: {error}"))
+    page = render(run, [*sections, gaps(run, left_out)])
+    while len(page.encode()) > LIMIT:
+        largest = max(sections, key=lambda section: len(str(section.blocks)))
+        largest.blocks = [Text("Left out: the page would have been over 8 MB.")]
+        left_out.append((largest.title, "the page would have been over 8 MB"))
+        page = render(run, [*sections, gaps(run, left_out)])
+    path = run.folder / "report.html"
+    part = path.with_suffix(".part")
+    part.write_text(page, encoding="utf-8")
+    os.replace(part, path)
+    return path
+
+
+def try_report(folder: str | Path) -> Path | None:
+    """:func:`make_report`, or None and a warning: a run's results are worth more than their report."""
+    try:
+        return make_report(folder)
+    except Exception as error:
+        logger.warning("the report could not be written (%s: %s); try again with: python -m pipelines.report %s",
+                       type(error).__name__, error, folder)
+        return None
+
+
+def render(run: Run, sections: list[Section]) -> str:
+    """The page as text; everything but the drawings made here is escaped."""
+    from pipelines.report.summary import headline, minutes
+
+    seconds = float(run.history["seconds"].sum()) if "seconds" in run.history else 0.0
+    environment = Environment(loader=PackageLoader("pipelines.report", "."), autoescape=True,
+                              undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template("page.html").render(
+        run=run, sections=sections, headline=headline(run), made=time.strftime("%Y-%m-%d %H:%M"),
+        epochs=len(run.history), took=minutes(seconds) if seconds else "")
+
+
+def _empty(title: str, text: str) -> Section:
+    return Section(title.lower().replace(" ", "-"), title, "", [Text(text)])

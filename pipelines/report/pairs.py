@@ -1,0 +1,79 @@
+"""Precision and recall of the believed pairs over the epochs, by camera pair."""
+import numpy as np
+import pandas as pd
+
+from mprd_pyg.evaluation import CameraPairs, pairs_by_camera
+from pipelines.report.blocks import Picture, Pictures, Section, Terms
+from pipelines.report.drawing import SERIES, heatmap, over_epochs, panel, svg
+from pipelines.report.run import Missing, NotApplicable, Run
+
+EPOCHS, CAMERA_PAIRS = 40, 45  # shown at most
+
+
+def pair_quality(run: Run) -> Section:
+    """Curves over all pairs, and a map with a line per camera pair and a column per epoch."""
+    if run.pipeline in ("pretrain", "link_prediction"):
+        raise NotApplicable("the network is trained with labels, so no pairs are believed")
+    files = run.pair_epochs()
+    files = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, min(EPOCHS, len(files))).round().astype(int))]
+    images = run.images.iloc[:run.record.get("rows", len(run.images))]
+    person, camera = (images[name].to_numpy() for name in ("person_id", "camera_id"))
+    if (person < 0).all():
+        raise NotApplicable("the identities of the training images are unknown, so pairs cannot be checked")
+    epochs, counts = [], []
+    for epoch, path in files:
+        frame = pd.read_parquet(path, columns=["anchor", "neighbour", "believed"])
+        frame = frame[frame["believed"]]
+        epochs.append(epoch)
+        counts.append(pairs_by_camera(frame[["neighbour", "anchor"]].to_numpy().T, person, camera).unordered())
+    if not any(count.believed.any() for count in counts):
+        raise Missing("no pair was believed in any epoch")
+    pictures = [_curves(epochs, counts, figure) for figure in ("precision", "recall")]
+    blocks = [Pictures(pictures), Terms([
+        ("believed pair", "image j is taken for the person of image i, and pulls on its feature."),
+        ("precision", "share of the believed pairs that do show one person."),
+        ("recall", "share of all pairs of one person that are believed. It is low by design where each image has only "
+                   "a few neighbours."),
+    ])]
+    if len(counts[0].cameras) > 1:
+        blocks.insert(1, Pictures([_map(epochs, counts, figure) for figure in ("precision", "recall")]))
+    return Section("pairs", "Which pairs it believed", "Identities are used here to check the pairs, not to find them. "
+                   "Pairs across cameras are the ones worth having: pairs within a camera mostly teach the camera.",
+                   blocks)
+
+
+def _curves(epochs: list[int], counts: list[CameraPairs], figure: str) -> Picture:
+    same = np.eye(len(counts[0].cameras), dtype=bool)
+    groups = {"all": np.ones_like(same), "within a camera": same, "across cameras": ~same}
+    title = f"{figure.capitalize()} of believed pairs, percent"
+    with panel() as axes:
+        for (name, cells), colour in zip(groups.items(), SERIES, strict=False):
+            if name == "all" or len(counts[0].cameras) > 1:
+                axes.plot(epochs, [100 * _ratio(count, figure, cells) for count in counts], color=colour,
+                          marker="o", markersize=3.5, label=name)
+        axes.margins(y=0.12)
+        axes.set_ylim(bottom=0)
+        over_epochs(axes, epochs)
+        return Picture(svg(axes, title), title)
+
+
+def _map(epochs: list[int], counts: list[CameraPairs], figure: str) -> Picture:
+    cameras, size = counts[0].cameras, len(counts[0].cameras)
+    cells = [(a, b) for a in range(size) for b in range(a, size)]
+    cells = sorted(sorted(cells, key=lambda cell: -counts[-1].true[cell])[:CAMERA_PAIRS],
+                   key=lambda cell: (cell[0] != cell[1], cell))  # within a camera first
+    values = np.array([[_ratio(count, figure, cell) for count in counts] for cell in cells])
+    title = f"{figure.capitalize()} by camera pair, percent"
+    left = "" if len(cells) == size * (size + 1) // 2 else f" The {CAMERA_PAIRS} pairs with most images are shown."
+    with panel(3.6, 0.7 + 0.23 * len(cells)) as axes:
+        heatmap(axes, values, [f"{cameras[a]} – {cameras[b]}" for a, b in cells], [str(epoch) for epoch in epochs],
+                numbers=len(epochs) <= 12)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("cameras")
+        return Picture(svg(axes, title), title, "A line per camera pair, brighter is better; the first lines are pairs "
+                       "within one camera." + left)
+
+
+def _ratio(counts: CameraPairs, figure: str, cells) -> float:
+    whole = (counts.believed if figure == "precision" else counts.true)[cells].sum()
+    return counts.right[cells].sum() / whole if whole else float("nan")

@@ -1,0 +1,48 @@
+"""Pairs that were believed wrongly, with the subgraphs that they were judged by."""
+from typing import Any
+
+from mprd_pyg.drawing import draw_pair
+from mprd_pyg.graph import PairSubgraphDataset
+from pipelines.report.blocks import Picture, Pictures, Section, Text
+from pipelines.report.drawing import data_uri, figure_image
+from pipelines.report.run import Missing, NotApplicable, Run
+
+WRONG, LOST, NODES = 3, 2, 30  # pairs of each kind, images around a pair
+
+
+def wrong_pairs(run: Run) -> Section:
+    """The most firmly believed wrong pairs, and for comparison right ones that were turned down."""
+    saved = saved_pairs(run)
+    table = saved.table
+    table = table[(table["epoch"] == table["epoch"].max()) & table["truth"].notna()]
+    if not len(table):
+        raise NotApplicable("the identities of the training images are unknown, so no pair can be called wrong")
+    truth, believed = table["truth"].astype(bool), table["believed"].astype(bool)
+    wrong = table[believed & ~truth].sort_values("likelihood", ascending=False, kind="stable")
+    lost = table[~believed & truth].sort_values("likelihood", kind="stable")
+    blocks = [Text(f"In the saved sample of the last epoch {len(wrong)} of {int(believed.sum())} believed pairs are "
+                   f"wrong, and {len(lost)} of {int(truth.sum())} right ones were turned down.")]
+    for pairs, title in ((wrong[:WRONG], "Wrongly believed"), (lost[:LOST], "Wrongly turned down")):
+        blocks.append(Pictures([_picture(run, saved, row, title) for row in pairs.itertuples()]))
+    return Section("wrong", "Where the relation was wrong", "The two large images are the pair; between them are the "
+                   "neighbours that they share, at the sides those of one only. Many shared neighbours make a pair "
+                   "look right: see whether they are of the same clothes, place or camera rather than the same person.",
+                   blocks)
+
+
+def saved_pairs(run: Run) -> PairSubgraphDataset:
+    """The store of the run folder."""
+    folder = run.folder / "subgraphs"
+    if not (folder / "manifest.json").is_file():
+        if run.pipeline != "mprd":
+            raise NotApplicable("no pair subgraphs are cut out by this method")
+        raise Missing("no pair subgraphs were saved" + ("" if run.finished else " yet"))
+    return PairSubgraphDataset(folder, image_root=run.root, check="sizes")
+
+
+def _picture(run: Run, saved: PairSubgraphDataset, row: Any, title: str) -> Picture:
+    data = saved[int(row.Index)]
+    figure = draw_pair(data, most=NODES)
+    cameras = run.images["camera_id"].to_numpy()[data.n_id[data.root_index[0]].numpy()]
+    words = f"{title}: likelihood {row.likelihood:.2f}, cameras {cameras[0]} and {cameras[1]}"
+    return Picture("", words, source=data_uri(figure_image(figure), 88), wide=True)

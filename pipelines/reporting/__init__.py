@@ -1,4 +1,0 @@
-"""The report of a run: one page that needs nothing but a browser."""
-from pipelines.reporting.page import make_report, try_report
-
-__all__ = ["make_report", "try_report"]
