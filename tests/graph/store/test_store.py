@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
-from mprd_pyg.graph import KNNGraph, PairSubgraphDataset, PairSubgraphs, PairSubgraphWriter, store_format
+from mprd_pyg.graph import KNNGraph, PairSubgraphDataset, PairSubgraphs, PairSubgraphWriter
+from mprd_pyg.graph.store import format as store_format
 
 GRAPH = ("n_id", "z", "edge_index", "root_index")
 
