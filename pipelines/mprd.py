@@ -13,8 +13,9 @@ from torch_geometric.data import Data
 from mprd_pyg.data.batched_view import BatchedTrainingView
 from mprd_pyg.data.views import training_view
 from mprd_pyg.graph import KNNGraph, PairSubgraphs
+from mprd_pyg.losses import BinomialDeviance
 from mprd_pyg.models import ImageEmbedder, PairClassifier
-from mprd_pyg.mprd import MPRD, BinomialDeviance, GCNRelation, GCNTraining
+from mprd_pyg.mprd import MPRD, GCNRelation, GCNTraining
 from mprd_pyg.relations import Relation
 from pipelines.command_line import cli
 from pipelines.command_line.dataset import choose_meta, column

@@ -12,10 +12,10 @@ from torchvision.transforms import v2
 from mprd_pyg.data.views import SeededViews, load, shuffled_batches, stream, stream_seed
 from mprd_pyg.evaluation import evaluate_pairs
 from mprd_pyg.graph import KNNGraph, NeighbourLists
+from mprd_pyg.losses.binomial_deviance import BinomialDeviance
 from mprd_pyg.memory import FeatureMemory
 from mprd_pyg.models import ImageEmbedder
 from mprd_pyg.models.embedding import embed_images, map_images, to_device
-from mprd_pyg.mprd.binomial_deviance import BinomialDeviance
 from mprd_pyg.mprd.gcn_training import GCNTraining
 from mprd_pyg.relations import Relation, believed_graph, concat_pairs, pair_fields
 from mprd_pyg.training.checkpoint import load_weights

@@ -6,8 +6,9 @@ from lightning_fabric import Fabric
 
 from mprd_pyg.data.views import plain_view, training_view
 from mprd_pyg.graph import KNNGraph, PairSubgraphs
+from mprd_pyg.losses import BinomialDeviance
 from mprd_pyg.models import ImageEmbedder, PairClassifier
-from mprd_pyg.mprd import MPRD, BinomialDeviance, GCNRelation, GCNTraining
+from mprd_pyg.mprd import MPRD, GCNRelation, GCNTraining
 from mprd_pyg.relations import KNearest, SameIdentity, Singletons
 
 N, Z = 20, 6

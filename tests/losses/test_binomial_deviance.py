@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mprd_pyg.mprd import BinomialDeviance
+from mprd_pyg.losses import BinomialDeviance
 
 
 def slow_loss(x, bank, positives, index, delta=5.0, alpha=4.0, lambda1=0.2, lambda2=0.2, fraction=0.01):
