@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from mprd_pyg.data.views import IMAGENET_MEAN, IMAGENET_STD
+from mprd_pyg.data.views import IMAGENET_MEAN, IMAGENET_STD, plain_view
 
 
 def surrogate_view(height: int, width: int, min_area: float = 0.7, max_area: float = 0.95,
@@ -48,3 +48,8 @@ class SideBySide:
     def __call__(self, image: Tensor) -> Tensor:
         """Make them."""
         return torch.stack([view(image) for view in self.views])
+
+
+def paul_view(height: int, width: int, with_surrogate: bool = True, **surrogate: float) -> SideBySide:
+    """The image as it is and, unless IPFL is left out, its surrogate, by the options of :func:`surrogate_view`."""
+    return SideBySide(plain_view(), *([surrogate_view(height, width, **surrogate)] if with_surrogate else []))

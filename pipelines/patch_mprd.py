@@ -1,42 +1,38 @@
 """Train with PAUL's patch losses on pairs that MPRD's GCN believes, judging by all patches together.
 
 python -m pipelines.patch_mprd                                       # generated pedestrians
-python -m pipelines.patch_mprd --config patch_mprd/pku_reid.yaml --data.root DIR --initial CHECKPOINT
+python -m pipelines.patch_mprd --config patch_mprd/synthetic.yaml --data.card CARD --data.root DIR
 """
 import sys
 
 from jsonargparse import Namespace
 
 from mprd_pyg.data.views import training_view
-from mprd_pyg.graph import KNNGraph, PairSubgraphs
+from mprd_pyg.graph import PairSubgraphs
 from mprd_pyg.models import PairClassifier
-from paul import IPFL, PAUL, Pedal
+from paul import IPFL, LEARNER, PAUL, Pedal
 from paul.patch_mprd import BranchGCN, BranchGCNTraining, PatchMPRD
-from paul.views import surrogate_view
+from paul.views import paul_view, surrogate_view
 from pipelines.command_line import cli
-from pipelines.command_line.dataset import choose_meta, column
-from pipelines.command_line.network_options import add_network, build_network
-from pipelines.command_line.training_run import TrainingRun, add_training_options
-from pipelines.paul import METHOD
+from pipelines.command_line.network_options import add_network
+from pipelines.command_line.training_options import add_relation_options, training_parser
+from pipelines.command_line.training_run import TrainingRun
 
 
 def make_parser() -> cli.Parser:
     """Flags and YAML keys: the typed parameters of the parts."""
-    parser = cli.make_parser("python -m pipelines.patch_mprd", __doc__.splitlines()[0], "patch_mprd/synthetic.yaml")
-    add_training_options(parser)
+    parser = training_parser("patch_mprd", __doc__, LEARNER)
     add_network(parser)
-    parser.add_class_arguments(KNNGraph, "knn", skip={"center_by"})
-    parser.set_defaults({"knn.k": 10, "knn.metric": "l2"})
+    add_relation_options(parser, None, k=10, metric="l2")
     parser.add_class_arguments(PairSubgraphs, "subgraphs")
     parser.add_class_arguments(PairClassifier, "gcn", skip={"dim"}, instantiate=False)
     parser.add_class_arguments(BranchGCN, "judge", skip={"classifier", "subgraphs"}, instantiate=False)
     parser.add_class_arguments(BranchGCNTraining, "gcn_training", instantiate=False,
-                               skip={"relation", "num_unlabelled", "meta_person", "seed"})
-    parser.add_argument("--meta_identities", type=int, default=5,
-                        help="labelled identities that train the GCN and stay out of the losses; 0 for none")
+                               skip={"relation", "learner", "connect", "perturbed_view"})
     parser.add_class_arguments(Pedal, "pedal", skip={"k"})
     parser.add_class_arguments(IPFL, "ipfl")
-    parser.add_class_arguments(PAUL, "method", skip=METHOD, instantiate=False)
+    parser.add_class_arguments(PAUL, "method", instantiate=False, skip={
+        "learner", "connect", "relation", "pedal", "ipfl", "pairs", "projection"})
     parser.add_function_arguments(surrogate_view, "surrogate", skip={"height", "width"})
     parser.add_function_arguments(training_view, "perturbed", skip={"height", "width", "perturbed"})
     return parser
@@ -44,27 +40,17 @@ def make_parser() -> cli.Parser:
 
 def run(parser: cli.Parser, cfg: Namespace) -> None:
     """Everything from images to ranking lists."""
-    this = TrainingRun("patch_mprd", parser, cfg)
     parts = parser.instantiate(cfg)
-    everyone = choose_meta(this.target.train, cfg.meta_identities, cfg.seed)
-    table, meta = (everyone[everyone["meta"] == chosen].reset_index(drop=True) for chosen in (False, True))
-    for part in (table, meta):
-        part.attrs = dict(everyone.attrs)
-    person = column(table, "person_id")
-    (network, spec), options, device = build_network(cfg), this.target.options, this.fabric.device
-    size = BranchGCN.feature_size(cfg.judge.form, network.branches, network.dim)
-    judge = BranchGCN(PairClassifier(size, **cfg.gcn).to(device), parts.subgraphs, **cfg.judge)
-    gcn = BranchGCNTraining(judge, len(table), column(meta, "person_id").to(device), seed=cfg.seed, **cfg.gcn_training)
-    method = PatchMPRD(
-        this.fabric, network, this.target.store(table), column(table, "camera_id"),
-        surrogate_view(options.height, options.width, **cfg.surrogate), gcn,
-        training_view(options.height, options.width, perturbed=True, **cfg.perturbed),
-        this.target.store(meta) if len(meta) else (), column(meta, "camera_id"), knn=parts.knn, pedal=parts.pedal,
-        ipfl=parts.ipfl, person_id=person, workers=options.workers, seed=cfg.seed,
-        record=lambda epoch, pairs: this.folder.write_pairs(epoch, pairs, person), **parts.method)
-    results = this.fit(method, network, spec, table)
-    results["counts"] |= {"unlabelled": len(table), "meta": len(meta)}
-    this.finish(results | {"relation": repr(judge)})
+    this = TrainingRun("patch_mprd", parser, cfg, parts, cfg.meta_identities, meta_apart=True)
+    size = BranchGCN.feature_size(cfg.judge.form, this.network.branches, this.network.dim)
+    judge = BranchGCN(PairClassifier(size, **cfg.gcn), parts.subgraphs, **cfg.judge)
+    view = this.view(paul_view, "surrogate", with_surrogate=cfg.method.ipfl_weight > 0)
+    learner, connect = this.learner(view), this.memory_graph(parts.knn, normalize=False)
+    pairs = this.pair_book(connect, parts.subgraphs)
+    paul = PAUL(learner, connect, judge, parts.pedal, parts.ipfl, pairs, **parts.method)
+    perturbed = this.view(group="perturbed", perturbed=True)
+    gcn = BranchGCNTraining(judge, learner, connect, perturbed, **cfg.gcn_training)
+    this.run(PatchMPRD(paul, gcn), relation=repr(judge))
 
 
 if __name__ == "__main__":

@@ -8,20 +8,19 @@ import sys
 from jsonargparse import Namespace
 
 from mprd_pyg.data.views import training_view
-from mprd_pyg.pretraining.supervised import SupervisedPretraining
+from mprd_pyg.pretraining import SupervisedPretraining, supervised
 from pipelines.command_line import cli
-from pipelines.command_line.dataset import column
-from pipelines.command_line.network_options import add_network, build_network
-from pipelines.command_line.style_options import ChosenStyle, add_style_options
-from pipelines.command_line.training_run import PRETRAINING, TrainingRun, add_training_options
+from pipelines.command_line.network_options import add_network
+from pipelines.command_line.style_options import add_style_options
+from pipelines.command_line.training_options import training_parser
+from pipelines.command_line.training_run import TrainingRun
 
 
 def make_parser() -> cli.Parser:
     """Flags and YAML keys: the typed parameters of the parts."""
-    parser = cli.make_parser("python -m pipelines.pretrain", __doc__.splitlines()[0], "pretrain/synthetic.yaml")
-    add_training_options(parser, source=False)
+    parser = training_parser("pretrain", __doc__, supervised.LEARNER, source=False)
     add_network(parser)
-    parser.add_class_arguments(SupervisedPretraining, "method", skip=PRETRAINING, instantiate=False)
+    parser.add_class_arguments(SupervisedPretraining, "method", skip={"learner"}, instantiate=False)
     parser.add_function_arguments(training_view, "augmentation", skip={"height", "width", "perturbed"})
     add_style_options(parser, "none")
     return parser
@@ -29,16 +28,9 @@ def make_parser() -> cli.Parser:
 
 def run(parser: cli.Parser, cfg: Namespace) -> None:
     """Everything from images to ranking lists."""
-    this = TrainingRun("pretrain", parser, cfg, domain="source")
     parts = parser.instantiate(cfg)
-    network, spec = build_network(cfg)
-    table, options = this.target.train, this.target.options
-    style = ChosenStyle(cfg.camera_style, cfg.camera_style_images, this.target, table, this.folder.path, cfg.seed)
-    view = style.view(training_view(options.height, options.width, **cfg.augmentation))
-    method = SupervisedPretraining(this.fabric, network, this.target.store(table), column(table, "person_id"), view,
-                                   seed=cfg.seed, workers=options.workers, **parts.method)
-    style.write(this.folder.path)
-    this.finish(this.fit(method, network, spec, style.table) | {"camera_style": style.record})
+    this = TrainingRun("pretrain", parser, cfg, parts, domain="source")
+    this.run(SupervisedPretraining(this.learner(this.view()), **parts.method))
 
 
 if __name__ == "__main__":

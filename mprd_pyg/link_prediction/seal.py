@@ -14,8 +14,26 @@ from tqdm import tqdm
 from mprd_pyg.data.views import shuffled_batches, stream
 from mprd_pyg.link_prediction.figures import link_figures
 from mprd_pyg.link_prediction.subgraph_store import SubgraphStore
-from mprd_pyg.training.checkpoint import load_weights
-from mprd_pyg.training.trainer import Phase
+from mprd_pyg.training import Phase
+
+
+class BestWeights:
+    """The weights of the best epoch so far, a part of a checkpoint."""
+
+    def __init__(self):
+        self.epoch, self.merit, self.weights = 0, -math.inf, {}
+
+    def keep(self, epoch: int, merit: float, network: nn.Module) -> None:
+        """Copy the network's weights."""
+        self.epoch, self.merit, self.weights = epoch, merit, deepcopy(network.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Epoch, merit and weights."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Load what :meth:`state_dict` returned."""
+        vars(self).update(state)
 
 
 class SEAL:
@@ -60,7 +78,8 @@ class SEAL:
         # Not wrapped by Fabric: its checks of every input cost a fifth of such a small step.
         self.classifier = classifier.to(fabric.device)
         self.optimizer = torch.optim.Adam(classifier.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
-        self.best: dict[str, Any] = {}
+        self.best = BestWeights()
+        self.parts: dict[str, Any] = {"classifier": self.classifier, "optimizer": self.optimizer, "best": self.best}
 
     def prepare(self) -> None:
         """Nothing to prepare."""
@@ -106,21 +125,11 @@ class SEAL:
         figures = link_figures(logit, self.validation_label)
         loss = float(F.binary_cross_entropy_with_logits(logit, self.validation_label.to(logit.dtype)))
         merit = -loss if self.select == "loss" else figures["auc"]
-        if not self.best or merit > self.best["merit"]:
-            self.best = {"epoch": epoch, "merit": merit, "weights": deepcopy(self.classifier.state_dict())}
+        if merit > self.best.merit:
+            self.best.keep(epoch, merit, self.classifier)
         return {f"validation/{name}": value for name, value in figures.items()} | {"validation/loss": loss}
 
     def take_best(self) -> int:
         """Put the best epoch's weights into the classifier; returns that epoch."""
-        self.classifier.load_state_dict(self.best["weights"])
-        return self.best["epoch"]
-
-    def state_dict(self) -> dict[str, Any]:
-        """All state."""
-        return {"classifier": self.classifier.state_dict(), "optimizer": self.optimizer.state_dict(), "best": self.best}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take it back."""
-        load_weights(self.classifier, state["classifier"], "the checkpoint's classifier")
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.best = state["best"]
+        self.classifier.load_state_dict(self.best.weights)
+        return self.best.epoch

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 from tqdm import tqdm
 
-from mprd_pyg.data.views import SeededViews, load, plain_view
+from mprd_pyg.data.views import SeededViews, load, plain_view, stream
 
 
 @torch.no_grad()
@@ -41,13 +41,47 @@ def map_images(function: Callable[[Tensor], Tensor], store: Sequence[Tensor], ro
 
 
 def embed_images(embedder: nn.Module, store: Sequence[Tensor], rows: Tensor | None = None, **options) -> Tensor:
-    """Evaluation-mode features (R, M, d); the module's mode is put back. Options as :func:`map_images`."""
+    """Evaluation-mode features (R, M, d); the module's mode is restored. Options as :func:`map_images`."""
     training = embedder.training
     embedder.eval()
     try:
         return map_images(embedder, store, rows, **options)
     finally:
         embedder.train(training)
+
+
+def embed_in_training_mode(embedder: nn.Module, store: Sequence[Tensor], batch_size: int = 80, seed: int = 0,
+                           **options) -> Tensor:
+    """Features that the training mode's BatchNorm gives, leaving its running statistics as they are.
+
+    The batches are full and drawn at random, as in training: tables are sorted by identity, and a small last batch has
+    poor statistics (it is filled up with other images).
+
+    Args:
+        embedder: (B, 3, H, W) -> (B, M, d).
+        store: N images, i -> uint8 (3, H, W).
+        batch_size: images per batch.
+        seed: of their order, and of a random view.
+        options: of :func:`map_images`.
+
+    Returns:
+        (N, M, d) features, in the order of the images.
+    """
+    count = len(store)
+    size = min(batch_size, count)
+    rows = torch.randperm(count, generator=stream(seed, 0))
+    padded = torch.cat([rows, rows[:(-count) % size]])
+    before = {name: buffer.clone() for name, buffer in embedder.named_buffers()}
+    training = embedder.training
+    embedder.train()
+    try:
+        x = map_images(embedder, store, padded, batch_size=size, seed=seed, **options)
+    finally:
+        with torch.no_grad():
+            for name, buffer in embedder.named_buffers():
+                buffer.copy_(before[name])
+        embedder.train(training)
+    return x[rows.argsort().to(x.device)]
 
 
 def to_device(images: Tensor, device: str | torch.device) -> Tensor:

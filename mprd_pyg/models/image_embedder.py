@@ -73,9 +73,11 @@ class ImageEmbedder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed."""
-        x = self.pooled(images)
-        if self.training or self.test_feature == "bn":
-            x = self.neck(x)
+        return self.head(self.pooled(images))
+
+    def head(self, pooled: Tensor) -> Tensor:
+        """From the pooled feature (B, d) to the embedding (B, 1, d)."""
+        x = self.neck(pooled) if self.training or self.test_feature == "bn" else pooled
         return F.normalize(x, dim=1).unsqueeze(1)
 
     @torch.no_grad()

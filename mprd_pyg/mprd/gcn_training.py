@@ -1,19 +1,16 @@
 """Training the GCN with the CNN fixed (MPRD, Ji et al., ICCV 2021, Alg. 1 lines 3-7, Sec. 4.2)."""
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch_geometric.data import Data
 
-from mprd_pyg.data.views import shuffled_batches, stream
+from mprd_pyg.data.views import shuffled_batches, stream, stream_seed
 from mprd_pyg.graph import NeighbourLists
 from mprd_pyg.mprd.gcn_relation import GCNRelation
 from mprd_pyg.mprd.pair_loss import pair_loss
 from mprd_pyg.mprd.pair_sampling import MetaPairs, PairSample, UnlabelledPairs
-from mprd_pyg.training.checkpoint import load_weights
-from mprd_pyg.training.trainer import Phase
-
-GraphBuilder = Callable[[int, Tensor], tuple[Tensor, NeighbourLists]]
+from mprd_pyg.training import Learner, MemoryGraph, Phase
 
 
 class GCNTraining:
@@ -24,8 +21,9 @@ class GCNTraining:
 
     Args:
         relation: holds the classifier.
-        num_unlabelled: N, the first nodes of the graph.
-        meta_person: (Z,) identities of the meta images, the next Z nodes; empty for MPRD(0id).
+        learner: embeds the meta images and the perturbed views; without meta images this is MPRD(0id).
+        connect: the memory and its neighbour search.
+        perturbed_view: that of x' in Sec. 4.2.
         unlabelled_pairs: False trains on meta data alone, "MPRD w/o" of Table 1.
         batch_size: images per step, half of them meta images where there are both.
         lr: learning rate.
@@ -33,55 +31,66 @@ class GCNTraining:
         weight_decay: L2 penalty.
         hard_fraction: size of the hard negative list relative to the negatives.
         cross_negatives: pairs with unlabelled images per meta image.
-        seed: of the pairs drawn.
     """
 
-    def __init__(self, relation: GCNRelation, num_unlabelled: int, meta_person: Tensor,
-                 unlabelled_pairs: bool = True, batch_size: int = 32, lr: float = 0.001, optimizer: str = "sgd",
-                 weight_decay: float = 5e-4, hard_fraction: float = 0.01, cross_negatives: int = 1, seed: int = 0):
+    def __init__(self, relation: GCNRelation, learner: Learner, connect: MemoryGraph, perturbed_view: Any,
+                 unlabelled_pairs: bool = True, batch_size: int = 32, lr: float = 0.001,
+                 optimizer: Literal["sgd", "adam"] = "sgd", weight_decay: float = 5e-4, hard_fraction: float = 0.01,
+                 cross_negatives: int = 1):
         if optimizer not in ("sgd", "adam"):
             raise ValueError(f"optimizer must be 'sgd' or 'adam', got {optimizer!r}")
-        if not unlabelled_pairs and not len(meta_person):
+        images = learner.images
+        meta_person = images.meta[images.num_unlabelled:]
+        self.num_unlabelled, self.num_meta = images.num_unlabelled, len(meta_person)
+        if not unlabelled_pairs and not self.num_meta:
             raise ValueError("without unlabelled pairs the GCN needs meta data: set meta_identities to at least 2")
-        self.relation, self.classifier = relation, relation.classifier
-        self.num_unlabelled, self.hard_fraction, self.seed = num_unlabelled, hard_fraction, seed
-        self.unlabelled_pairs = unlabelled_pairs
-        self.meta = MetaPairs(meta_person, num_unlabelled, cross_negatives) if len(meta_person) else None
-        self.num_meta = len(meta_person)
-        both = unlabelled_pairs and self.meta is not None
-        self.batch_size = batch_size // 2 if both else batch_size
+        self.relation, self.classifier = relation, relation.classifier.to(learner.fabric.device)
+        self.learner, self.connect, self.perturbed_view = learner, connect, perturbed_view
+        self.hard_fraction, self.unlabelled_pairs = hard_fraction, unlabelled_pairs
+        self.meta = MetaPairs(meta_person, self.num_unlabelled, cross_negatives) if self.num_meta else None
+        self.batch_size = batch_size // 2 if unlabelled_pairs and self.num_meta else batch_size
         if optimizer == "sgd":
             self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
                 self.classifier.parameters(), lr=lr, momentum=0.9, weight_decay=weight_decay, nesterov=True, fused=True)
         else:
             self.optimizer = torch.optim.Adam(self.classifier.parameters(), lr=lr, weight_decay=weight_decay,
                                               fused=True)
+        self.parts = {"gcn": self.classifier, "gcn_optimizer": self.optimizer}
 
-    def phase(self, epoch: int, believed: NeighbourLists, build: GraphBuilder) -> Phase:
+    def phase(self, epoch: int, believed: NeighbourLists) -> Phase:
         """The GCN's pass of an epoch.
 
         Args:
             epoch: counted from 1.
             believed: P_i without i, from the epoch before.
-            build: (epoch, rows that need a perturbed view) -> features of all nodes (N + Z + V, d), the views being
-                the last V nodes, and the neighbour lists of all nodes. Called when the phase begins.
         """
-        rows = torch.arange(self.num_unlabelled)
-        batches = shuffled_batches(rows, self.batch_size, stream(self.seed, epoch, 10), least=1)
+        rows, seed = torch.arange(self.num_unlabelled), self.learner.seed
+        batches = shuffled_batches(rows, self.batch_size, stream(seed, epoch, 10), least=1)
 
         def begin(start: int):
             drawer = UnlabelledPairs(believed, self.num_unlabelled, self.hard_fraction)
             alone = drawer.without_positives() if self.unlabelled_pairs else rows[:0]
-            features, lists = build(epoch, alone)
+            features, lists = self.nodes(epoch, alone)
             view_node = torch.full((self.num_unlabelled,), -1, device=features.device)
             view_node[alone.to(features.device)] = torch.arange(len(features) - len(alone), len(features),
                                                                 device=features.device)
             self.classifier.train()
             for step in range(start, len(batches)):
-                generator = stream(self.seed, epoch, 11, step)
+                generator = stream(seed, epoch, 11, step)
                 anchors = torch.tensor(batches[step], device=features.device)
                 yield features, lists, self.draw(anchors, drawer, features, lists, view_node, generator)
         return Phase("gcn", len(batches), begin, self.training_step)
+
+    def nodes(self, epoch: int, alone: Tensor) -> tuple[Tensor, NeighbourLists]:
+        """Features (T, d) and neighbour lists of all images, the meta images, and the perturbed views of ``alone``."""
+        graph, = self.graphs(epoch, alone)
+        return graph.x, NeighbourLists.from_graph(graph)
+
+    def graphs(self, epoch: int, alone: Tensor) -> list[Data]:
+        """The M graphs of the memory with the meta images, seen afresh, and the perturbed views as further nodes."""
+        meta = self.learner.embed(self.learner.images.meta_rows, seed=stream_seed(self.learner.seed, epoch, 3))
+        views = self.learner.embed(alone, self.perturbed_view, stream_seed(self.learner.seed, epoch, 2))
+        return self.connect.whole(meta, views, alone.to(meta.device))
 
     def draw(self, anchors, drawer, features, lists, view_node, generator) -> tuple[PairSample | None, ...]:
         """Unlabelled and meta pairs of one mini-batch; None for a part that is not used."""
@@ -116,12 +125,3 @@ class GCNTraining:
             return losses[0], float(meta is not None)
         eta = len(meta.pairs) / len(unlabelled.pairs)
         return losses[0] + eta * losses[1], eta
-
-    def state_dict(self) -> dict[str, Any]:
-        """All state."""
-        return {"classifier": self.classifier.state_dict(), "optimizer": self.optimizer.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take it back."""
-        load_weights(self.classifier, state["classifier"], "the checkpoint's GCN")
-        self.optimizer.load_state_dict(state["optimizer"])

@@ -5,6 +5,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from mprd_pyg.data.train_images import TrainImages
+
 PAIR_FIELDS = ("edge_index", "edge_attr", "likelihood", "believed")
 
 
@@ -30,6 +32,11 @@ class Relation(ABC):
     @abstractmethod
     def __call__(self, graph: Data) -> Data:
         """Judge the pairs of ``graph.rows``."""
+
+    def check(self, images: TrainImages) -> None:
+        """Refuse images that this relation cannot judge, by a ``ValueError``."""
+        if self.needs_labels and bool((images.person < 0).all()):
+            raise ValueError(f"{type(self).__name__} reads the training images' identities, which are unknown")
 
     def __repr__(self) -> str:
         options = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if isinstance(v, int | float | str))

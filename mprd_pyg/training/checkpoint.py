@@ -54,3 +54,26 @@ def load_weights(module: torch.nn.Module, state: dict[str, torch.Tensor], what: 
                          f"keys are missing ({missing[:2]}), {len(unknown)} are unknown ({unknown[:2]}); build the "
                          f"network with the options the checkpoint was made with")
     module.load_state_dict(state)
+
+
+def load_parts(parts: dict[str, Any], state: dict[str, Any], source: str) -> None:
+    """Load each part of a method from what a checkpoint holds of it.
+
+    Args:
+        parts: modules, optimisers and other objects with ``load_state_dict``, by name.
+        state: their states, by name.
+        source: named in errors.
+
+    Raises:
+        ValueError: the checkpoint is of other parts, or of a part of another shape.
+    """
+    missing, unknown = sorted(parts.keys() - state.keys()), sorted(state.keys() - parts.keys())
+    if missing or unknown:
+        lacks = f"it lacks {', '.join(missing)}" if missing else "it lacks nothing"
+        more = f" and holds {', '.join(unknown)} besides" if unknown else ""
+        raise ValueError(f"{source} is of another method ({lacks}{more}): use the options it was made with")
+    for name, part in parts.items():
+        if isinstance(part, torch.nn.Module):
+            load_weights(part, state[name], f"{source}, {name},")
+        else:
+            part.load_state_dict(state[name])

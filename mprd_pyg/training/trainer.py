@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from tqdm import tqdm
 
-from mprd_pyg.training.checkpoint import load_checkpoint, save_checkpoint
+from mprd_pyg.training.checkpoint import load_checkpoint, load_parts, save_checkpoint
 
 
 @dataclass
@@ -34,25 +34,38 @@ class Phase:
     step: Callable[[Any], dict[str, Tensor | float]]
 
 
+def once(name: str, work: Callable[[], dict[str, Tensor | float] | None]) -> Phase:
+    """A phase of one step, for what happens once per epoch; a resumed run repeats it whole or skips it.
+
+    Args:
+        name: prefix of its figures in the log.
+        work: returns figures to show, or None.
+    """
+    return Phase(name, 1, lambda start: range(start, 1), lambda _: work() or {})
+
+
 class Method(Protocol):
-    """What the trainer runs."""
+    """What the trainer runs.
+
+    ``parts`` is all its state: modules, optimisers and other objects with ``state_dict`` and ``load_state_dict``, by
+    name. The trainer saves and loads them. ``network`` is the embedder, ``memory`` the feature memory where there is
+    one.
+    """
 
     epochs: int
+    parts: dict[str, Any]
 
     def prepare(self) -> None:
         """Before the first epoch of a new run (not when resuming)."""
 
     def phases(self, epoch: int) -> Iterator[Phase]:
-        """The phases of an epoch, counted from 1; each is made when the one before is done."""
+        """The phases of an epoch, counted from 1; each is made when the one before is done.
+
+        What a method does here, outside of phases, is done again where a run is resumed.
+        """
 
     def end_epoch(self, epoch: int) -> dict[str, float]:
         """After the last phase: figures for the log."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """All state, as tensors and plain values."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take it back."""
 
 
 class Stopped(Exception):  # noqa: N818  (not an error: the user asked for it)
@@ -150,7 +163,8 @@ class Trainer:
     def _save(self, method: Method) -> None:
         random = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
         position = {"epoch": self.epoch, "phase": self.phase, "step": self.step}
-        save_checkpoint(self.checkpoint, {"method": method.state_dict(), "position": position, "sums": self.sums,
+        parts = {name: part.state_dict() for name, part in method.parts.items()}
+        save_checkpoint(self.checkpoint, {"method": parts, "position": position, "sums": self.sums,
                                           "history": self.history, "before": self.before, "random": random,
                                           "describe": self.describe})
 
@@ -160,7 +174,7 @@ class Trainer:
             if state["describe"].get(name) != value:
                 raise ValueError(f"{self.checkpoint} is of another run: its {name} is {state['describe'].get(name)!r}, "
                                  f"this run's is {value!r}")
-        method.load_state_dict(state["method"])
+        load_parts(method.parts, state["method"], str(self.checkpoint))
         self.epoch, self.phase, self.step = (state["position"][name] for name in ("epoch", "phase", "step"))
         self.sums, self.history, self.before = dict(state["sums"]), list(state["history"]), dict(state["before"])
         torch.set_rng_state(state["random"]["cpu"])

@@ -2,17 +2,21 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch_geometric.data import Data
 
 from mprd_pyg.graph import PairSubgraphs
+from mprd_pyg.graph.neighbour_lists import unique_keys
 from mprd_pyg.models import PairClassifier
 from mprd_pyg.mprd import GCNTraining, pair_loss
 from mprd_pyg.mprd.pair_sampling import PairSample
+from mprd_pyg.relations.base import candidate_edges, judged
+from paul.branch_relation import BranchRelation
 from paul.patch_mprd.branch_lists import BranchLists, in_each_branch
 
 FORMS = ("separate", "pooled", "joint")
 
 
-class BranchGCN:
+class BranchGCN(BranchRelation):
     r"""How likely a pair of images shows one person, by the neighbourhoods of its patches.
 
     Args:
@@ -26,6 +30,8 @@ class BranchGCN:
         chunk: subgraphs per forward pass, which bounds the memory.
     """
 
+    joint = True
+
     def __init__(self, classifier: PairClassifier, subgraphs: PairSubgraphs, form: str = "pooled", mu: float = 0.5,
                  chunk: int = 4096):
         if form not in FORMS:
@@ -33,6 +39,24 @@ class BranchGCN:
         if not 0 <= mu < 1:
             raise ValueError(f"mu is a likelihood in [0, 1), got {mu}")
         self.classifier, self.subgraphs, self.form, self.mu, self.chunk = classifier, subgraphs, form, mu, chunk
+        self.reach = 2 + subgraphs.reach
+
+    def __call__(self, graphs: list[Data]) -> list[Data]:
+        """Judge the edges into ``graph.rows``: in their own branch, or those of any branch for all."""
+        edges, total = [candidate_edges(graph)[0] for graph in graphs], graphs[0].num_nodes
+        features = torch.stack([graph.x for graph in graphs], dim=1)
+        lists = BranchLists.from_graphs(graphs)
+        if self.form == "separate":
+            likelihood = [self.likelihood(features[:, m:m + 1], BranchLists(one.ptr, one.neighbour, (one,)),
+                                          part.flip(0).T)[0]
+                          for m, (one, part) in enumerate(zip(lists.branches, edges, strict=True))]
+        else:
+            key = unique_keys(torch.cat([part[1] * total + part[0] for part in edges]))
+            node = torch.div(key, total, rounding_mode="floor")
+            edges = [torch.stack([key - node * total, node])] * len(graphs)
+            likelihood = [self.likelihood(features, lists, edges[0].flip(0).T)[0]] * len(graphs)
+        return [judged(graph, part, (graph.x[part[0]] * graph.x[part[1]]).sum(1), g, g > self.mu)
+                for graph, part, g in zip(graphs, edges, likelihood, strict=True)]
 
     @staticmethod
     def feature_size(form: str, branches: int, dim: int) -> int:
@@ -85,6 +109,12 @@ class BranchGCNTraining(GCNTraining):
     The form ``"separate"`` takes the mean of the branches' losses. Arguments as :class:`GCNTraining`, the relation
     being a :class:`BranchGCN`.
     """
+
+    def nodes(self, epoch: int, alone: Tensor) -> tuple[Tensor, BranchLists]:
+        """Features (T, M d) and lists of all images, the meta images, and the perturbed views of ``alone``."""
+        graphs = self.graphs(epoch, alone)
+        x = torch.cat([F.normalize(graph.x, dim=1) for graph in graphs], dim=1)
+        return x / len(graphs) ** 0.5, BranchLists.from_graphs(graphs)
 
     def loss(self, features: Tensor, lists: BranchLists, unlabelled: PairSample | None,
              meta: PairSample | None) -> tuple[Tensor, float]:

@@ -15,9 +15,15 @@ def add_network(parser: cli.Parser) -> None:
     parser.set_defaults({"network": {"class_path": "paul.PatchNet"}})
 
 
-def build_network(cfg: Namespace) -> tuple[nn.Module, dict[str, Any]]:
-    """Build it; returns it with the spec that is kept in checkpoints."""
-    name = cfg.network.class_path.rpartition(".")[2]
+def build_network(options: Namespace) -> tuple[nn.Module, dict[str, Any]]:
+    """Build it; returns it with the spec that is kept in checkpoints.
+
+    Args:
+        options: ``class_path`` and ``init_args``, or the arguments of an :class:`ImageEmbedder`.
+    """
+    if "class_path" not in options:
+        options = Namespace(class_path="ImageEmbedder", init_args=options)
+    name = options.class_path.rpartition(".")[2]
     path = next(path for path, cls in NETWORKS.items() if cls.__name__ == name)
-    init_args = dict(cfg.network.get("init_args") or {})
+    init_args = dict(options.get("init_args") or {})
     return NETWORKS[path](**init_args), {"class_path": path, "init_args": init_args}

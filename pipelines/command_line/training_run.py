@@ -1,58 +1,55 @@
 """What every training pipeline does alike: open the data, keep the run folder, fit, evaluate, write the results."""
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from jsonargparse import Namespace
 from lightning_fabric import Fabric
 from torch import nn
 
 from mprd_pyg.data.pedestrian.synthetic import write_synthetic
+from mprd_pyg.data.train_images import TrainImages
 from mprd_pyg.data.views import training_view
-from mprd_pyg.pretraining.supervised import SupervisedPretraining
-from mprd_pyg.training import Method, Trainer, load_checkpoint
-from mprd_pyg.training.checkpoint import load_weights
+from mprd_pyg.graph import KNNGraph, PairSubgraphs
+from mprd_pyg.memory import FeatureMemory
+from mprd_pyg.pretraining import SupervisedPretraining
+from mprd_pyg.training import Learner, MemoryGraph, Method, PairBook, Trainer, load_checkpoint, load_weights
 from pipelines.command_line import cli
-from pipelines.command_line.dataset import DataOptions, Dataset, column
+from pipelines.command_line.dataset import DataOptions, Dataset, choose_meta, column
+from pipelines.command_line.network_options import build_network
 from pipelines.command_line.ranking import flat_metrics, nested, ranker, table_of
 from pipelines.command_line.record import RunRecord
+from pipelines.command_line.style_options import ChosenStyle
 from pipelines.report import try_report
 from pipelines.runs.run_folder import RunFolder
-
-PRETRAINING = {"fabric", "embedder", "store", "person_id", "view", "workers", "seed"}
-SYNTHETIC = {"root", "domain", "seed", "height", "width"}
-
-
-def add_training_options(parser: cli.Parser, source: bool = True) -> None:
-    """The options that all training pipelines share; with ``source``, those of pre-training on one."""
-    parser.add_class_arguments(DataOptions, "data", instantiate=False)
-    parser.add_argument("--evaluate_every", type=int, default=5, help="epochs; 0: at the end only")
-    parser.add_argument("--checkpoint_every", type=int, default=0, help="steps between checkpoints in an epoch")
-    parser.add_function_arguments(write_synthetic, "synthetic", skip=SYNTHETIC)
-    if source:
-        parser.add_argument("--initial", type=str | None, default=None,
-                            help="checkpoint of another run, such as of pipelines.pretrain, to start the network from")
-        parser.add_argument("--pretrain", type=bool, default=False, help="train the network on a labelled source first")
-        parser.add_class_arguments(DataOptions, "source", instantiate=False)
-        parser.add_class_arguments(SupervisedPretraining, "pretraining", instantiate=False, skip=PRETRAINING)
+from pipelines.runs.subgraph_samples import SubgraphSamples
 
 
 class TrainingRun:
-    """One run of a training pipeline.
+    """One run of a training pipeline: what its command puts a method together from, and what is done with it.
+
+    Nothing but generated images is written before :meth:`fit`, when all that could be wrong is known.
 
     Args:
         name: of the pipeline.
         parser: that made ``cfg``.
         cfg: resolved options.
+        parts: what ``parser`` instantiates of them.
+        meta_identities: labelled identities, chosen at random among those of the training images.
+        meta_apart: they are not trained on; otherwise they stand among the unlabelled images.
         domain: of the generated pedestrians, where they stand in for the data.
 
-    Nothing but generated images is written before :meth:`fit`, when all that could be wrong is known.
+    Attributes:
+        images: the training images, :class:`TrainImages`.
+        network: the embedder, from ``cfg.network``.
     """
 
-    def __init__(self, name: str, parser: cli.Parser, cfg: Namespace, domain: str = "target"):
-        self.name, self.parser, self.cfg, self.started = name, parser, cfg, time.monotonic()
+    def __init__(self, name: str, parser: cli.Parser, cfg: Namespace, parts: Namespace, meta_identities: int = 0,
+                 meta_apart: bool = False, domain: str = "target"):
+        self.name, self.parser, self.cfg, self.parts = name, parser, cfg, parts
+        self.started = time.monotonic()
         self.resume = cfg.resume is not None
         self.folder = RunFolder(cfg.out, name, resume=self.resume)
         cfg.out = str(self.folder.path)
@@ -63,6 +60,15 @@ class TrainingRun:
         reason = self.target.why_not_evaluable()
         self.missing = [] if reason is None else [f"evaluation: {reason}"]
         self.evaluable = reason is None
+        self.table = choose_meta(self.target.train, meta_identities, cfg.seed)
+        person, meta = column(self.table, "person_id"), column(self.table, "meta").bool()
+        self.images = TrainImages(
+            self.target.store(self.table), column(self.table, "camera_id"), person, torch.where(meta, person, -1),
+            int((~meta).sum()) if meta_apart else len(meta), self.target.options.workers)
+        self.network, self.spec = build_network(cfg.network)
+        self.style = None if cfg.get("camera_style") is None else ChosenStyle(
+            cfg.camera_style, cfg.camera_style_images, self.target, self.table, self.folder.path, cfg.seed)
+        self.samples: SubgraphSamples | None = None
 
     def _open(self, key: str, domain: str) -> Dataset:
         """Scan a dataset; the synthetic card without a root is generated into the run folder first."""
@@ -75,33 +81,66 @@ class TrainingRun:
         except ValueError as error:
             raise type(error)(str(error).replace("--data.", f"--{key}.")) from error
 
-    def fit(self, method: Method, network: nn.Module, spec: dict[str, Any], table: pd.DataFrame) -> dict[str, Any]:
+    # -- parts of a method ---------------------------------------------------------------------------------------
+
+    def view(self, make: Callable[..., Any] = training_view, group: str = "augmentation", **options: Any) -> Any:
+        """A random view of the images' size, by the options of ``group``, in the run's camera style."""
+        return self.styled(make(self.target.options.height, self.target.options.width, **options, **self.cfg[group]))
+
+    def styled(self, view: Any) -> Any:
+        """A view of the images in the run's camera style."""
+        return view if self.style is None else self.style.view(view)
+
+    def learner(self, view: Any, network: nn.Module | None = None) -> Learner:
+        """Of the run's network, or of another one."""
+        return Learner(self.fabric, network or self.network, self.images, view, seed=self.cfg.seed,
+                       **self.parts.learner)
+
+    def memory_graph(self, knn: KNNGraph, normalize: bool = True) -> MemoryGraph:
+        """An empty memory of the training images, with its neighbour search."""
+        memory = FeatureMemory(self.images.num_unlabelled, self.network.dim, self.network.branches, normalize)
+        return MemoryGraph(memory.to(self.fabric.device), knn, self.images, **self.parts.connect)
+
+    def pair_book(self, connect: MemoryGraph, subgraphs: PairSubgraphs | None = None) -> PairBook:
+        """Records every epoch's judged pairs, and the subgraphs of some, in the run folder."""
+        self.samples = SubgraphSamples(self.folder.path / "subgraphs", self.table, connect,
+                                       subgraphs or PairSubgraphs(), self.cfg.seed)
+        return PairBook(connect.images, self.network.branches, [
+            lambda epoch, pairs: self.folder.write_pairs(epoch, pairs, self.images.person), self.samples])
+
+    # -- the run -------------------------------------------------------------------------------------------------
+
+    def run(self, method: Method, **facts: Any) -> None:
+        """:meth:`fit` and :meth:`finish`."""
+        self.finish(self.fit(method, **facts))
+
+    def fit(self, method: Method, **facts: Any) -> dict[str, Any]:
         """Write the inputs, pre-train on the source, train, evaluate; returns the results that all methods have.
 
         Args:
-            method: ready to run.
-            network: its embedder.
-            spec: its ``class_path`` and ``init_args``, so that the checkpoint can be opened by itself.
-            table: training images in the memory's order.
+            method: ready to run on the run's network.
+            facts: further entries of the results, such as ``relation``.
         """
         cfg, target = self.cfg, self.target
         if cfg.get("initial"):
-            load_weights(network, load_checkpoint(cfg.initial)["method"]["embedder"], cfg.initial)
+            load_weights(self.network, load_checkpoint(cfg.initial)["method"]["network"], cfg.initial)
         saved = cfg.clone()
         for key in ("config", "resume", "out"):  # what belongs to one call only
             saved.pop(key, None)
         self.folder.write_text("config.yaml", self.parser.dump(saved, skip_unset=False))
-        self.folder.write_table("images.parquet", table)
+        self.folder.write_table("images.parquet", self.table if self.style is None else self.style.table)
         self.folder.write_protocol(target.protocol())
+        if self.style is not None:
+            self.style.write(self.folder.path)
+            facts["camera_style"] = self.style.record
         going_on = self.resume and self.folder.started
         record = RunRecord(self.folder, target, resumed=going_on)
-        record.start(self.name, self.parser, saved, rows=getattr(method, "num_rows", len(table)),
-                     epochs=method.epochs, missing=self.missing, device=str(self.fabric.device),
-                     relation=repr(method.relation) if hasattr(method, "relation") else None)
-        source = None if self.source is None else self._pretrain(network)
-        self.start = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
-        rank = ranker(target, network, self.fabric.device, cfg.progress, record=record) if self.evaluable else None
-        trainer = self._trainer(self.folder.path, spec, rank, cfg.evaluate_every)
+        record.start(self.name, self.parser, saved, rows=self.images.num_unlabelled, epochs=method.epochs,
+                     missing=self.missing, device=str(self.fabric.device), relation=facts.get("relation"))
+        source = None if self.source is None else self._pretrain()
+        self.start = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
+        rank = self._ranker(self.network, record) if self.evaluable else None
+        trainer = self._trainer(self.folder.path, rank, cfg.evaluate_every)
         history = trainer.fit(method, resume=going_on)
         self.before, self.last = trainer.before, history[-1]
         last = self.last
@@ -111,35 +150,29 @@ class TrainingRun:
                             f"{table_of({'before': trainer.before, 'after': last})}")
         else:
             self.closing = f"{target.card.name}: {len(history)} epochs; {self.missing[0]}"
+        if self.samples is not None:
+            self.samples.finish(len(history))
+        unlabelled = self.images.num_unlabelled
         return {"pipeline": self.name, "card": target.card.name, "seed": cfg.seed,
                 "metrics": nested(last), "before": nested(trainer.before),
                 "pairs": {name.split("/")[1]: value for name, value in last.items() if name.startswith("pairs/")},
-                "counts": target.counts(), "data": {
-                    "fingerprint": target.fingerprint, **target.describe_split(),
-                    "deviations": target.card.deviations(target.frame),
-                    "skipped_images": target.frame.attrs.get("skipped_unreadable", [])},
-                "source": source, "epochs": len(history), "missing": self.missing}
+                "counts": target.counts() | {"unlabelled": unlabelled, "meta": len(self.table) - unlabelled},
+                "data": {"fingerprint": target.fingerprint, **target.describe_split(),
+                         "deviations": target.card.deviations(target.frame),
+                         "skipped_images": target.frame.attrs.get("skipped_unreadable", [])},
+                "source": source, "epochs": len(history), "missing": self.missing, **facts}
 
-    def fit_row(self, name: str, method: Method, network: nn.Module, spec: dict[str, Any]) -> dict[str, float]:
+    def fit_row(self, name: str, method: Method, network: nn.Module) -> dict[str, float]:
         """Train a variant of the method from the same start, below ``rows/``; returns its last epoch's figures.
 
         Args:
             name: of the row, and of its folder.
             method: ready to run on ``network``.
-            network: takes the weights that the main network had before :meth:`fit` trained it.
-            spec: as in :meth:`fit`.
+            network: takes the weights that the run's network had before :meth:`fit` trained it.
         """
         network.load_state_dict(self.start)
-        rank = ranker(self.target, network, self.fabric.device, self.cfg.progress) if self.evaluable else None
-        trainer = self._trainer(self.folder.path / "rows" / name, spec, rank, 0)
+        trainer = self._trainer(self.folder.path / "rows" / name, self._ranker(network) if self.evaluable else None, 0)
         return trainer.fit(method, resume=self.resume and trainer.checkpoint.is_file())[-1]
-
-    def _trainer(self, folder: Path, spec: dict[str, Any], rank, evaluate_every: int) -> Trainer:
-        options = self.target.options
-        describe = {"network": spec, "size": [options.height, options.width], "data": self.target.fingerprint,
-                    **self.target.describe_split()}
-        return Trainer(self.fabric, folder, (lambda: flat_metrics(rank())) if rank else None, evaluate_every,
-                       self.cfg.checkpoint_every, describe, self.cfg.progress)
 
     def finish(self, results: dict[str, Any]) -> None:
         """Write ``results.json`` and the report, and show the closing table."""
@@ -147,13 +180,24 @@ class TrainingRun:
         report = try_report(self.folder.path)
         print(f"\n{self.closing}\nrun folder: {self.folder.path}" + (f"\nreport: {report}" if report else ""))
 
-    def _pretrain(self, network: nn.Module) -> dict[str, Any]:
+    def _ranker(self, network: nn.Module, record: RunRecord | None = None) -> Callable[[], dict]:
+        return ranker(self.target, network, self.fabric.device, self.cfg.progress, record=record)
+
+    def _trainer(self, folder: Path, rank: Callable[[], dict] | None, evaluate_every: int) -> Trainer:
+        options = self.target.options
+        describe = {"network": self.spec, "size": [options.height, options.width], "data": self.target.fingerprint,
+                    **self.target.describe_split()}
+        return Trainer(self.fabric, folder, (lambda: flat_metrics(rank())) if rank else None, evaluate_every,
+                       self.cfg.checkpoint_every, describe, self.cfg.progress)
+
+    def _pretrain(self) -> dict[str, Any]:
         source, cfg = self.source, self.cfg
-        frame = source.train
-        method = SupervisedPretraining(
-            self.fabric, network, source.store(frame), column(frame, "person_id"),
-            training_view(source.options.height, source.options.width), seed=cfg.seed,
-            workers=source.options.workers, **dict(cfg.pretraining))
+        frame, options = source.train, source.options
+        images = TrainImages(source.store(frame), column(frame, "camera_id"), column(frame, "person_id"),
+                             workers=options.workers)
+        learner = Learner(self.fabric, self.network, images, training_view(options.height, options.width),
+                          seed=cfg.seed, **self.parts.pretraining_learner)
+        method = SupervisedPretraining(learner, **self.parts.pretraining)
         trainer = Trainer(self.fabric, Path(cfg.out) / "source", describe={"source": source.fingerprint},
                           progress=cfg.progress)
         history = trainer.fit(method, resume=self.resume and trainer.checkpoint.is_file())

@@ -9,7 +9,7 @@ OPTIONS = {
     "synthetic.identities": "[10,4]", "synthetic.cameras": 2, "synthetic.images_per_camera": 3,
     "synthetic.distractors": 0, "synthetic.junk": 0, "data.height": 64, "data.width": 32, "network.last_stage": 2,
     "pretrain": "false", "knn.k": 5, "meta_identities": 2, "gcn.hidden": 32, "gcn_training.lr": 0.01,
-    "method.epochs": 3, "method.batch_size": 16, "accelerator": "cpu", "progress": "false"}
+    "method.epochs": 3, "learner.batch_size": 16, "accelerator": "cpu", "progress": "false"}
 
 
 def tiny_run(folder: str | Path | None = None) -> Path:

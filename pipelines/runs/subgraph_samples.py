@@ -7,11 +7,11 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from mprd_pyg.graph import PairSubgraphs, PairSubgraphWriter
-from mprd_pyg.mprd import MPRD
+from mprd_pyg.training import MemoryGraph
 
 
 class SubgraphSamples:
-    """Appends at the end of every epoch, to a store that :class:`PairSubgraphDataset` reads.
+    """A listener of :class:`PairBook`: appends each epoch to a store that :class:`PairSubgraphDataset` reads.
 
     The anchors are the same in every epoch, so that epochs can be compared. The pairs' similarities and likelihoods
     are those on which they were judged during the epoch; the graph is that of the memory at its end.
@@ -19,51 +19,55 @@ class SubgraphSamples:
     Args:
         folder: of the store.
         table: training images in the memory's order; ``attrs["root"]`` is the folder of the paths.
+        connect: the memory's neighbourhoods.
         subgraphs: how a pair's subgraph is cut out.
         seed: of the choice.
         anchors: images whose pairs are saved.
-        most: pairs per epoch, of the believed and of the disbelieved ones.
+        max_pairs: pairs per epoch, of the believed and of the disbelieved ones; shared by the branches.
 
     Raises:
         ValueError: the run to go on with has a damaged store.
     """
 
-    def __init__(self, folder: Path, table: pd.DataFrame, subgraphs: PairSubgraphs, seed: int, anchors: int = 64,
-                 most: int = 100):
-        self.folder, self.table, self.subgraphs, self.most = folder, table, subgraphs, most
+    def __init__(self, folder: Path, table: pd.DataFrame, connect: MemoryGraph, subgraphs: PairSubgraphs, seed: int,
+                 anchors: int = 64, max_pairs: int = 100):
+        self.folder, self.table, self.connect, self.subgraphs = folder, table, connect, subgraphs
+        self.max_pairs = max(1, max_pairs // len(connect.memory.bank))
         self.anchors = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))[:anchors]
         self.writer: PairSubgraphWriter | None = None
         if (folder / "manifest.json").exists():
             self._open()
 
-    def append(self, epoch: int, pairs: Data, method: MPRD) -> None:
+    def __call__(self, epoch: int, pairs: Data) -> None:
         """Save the sample of an epoch's judged pairs, in place of what an interrupted run left of that epoch."""
         if self.writer is None:
             self._open()
         self.writer.drop_epochs(epoch)
-        keep = self._choose(pairs)
-        if not len(keep):
+        branch = pairs.branch if "branch" in pairs else torch.zeros_like(pairs.edge_index[0])
+        chosen = [self._choose(pairs, branch == m) for m in range(len(self.connect.memory.bank))]
+        ends = torch.cat([pairs.edge_index[:, keep].flatten() for keep in chosen]).unique()
+        if not len(ends):
             return
-        edges, capped = pairs.edge_index[:, keep], method.knn.num_capped
-        rows = edges.unique()
-        for _ in range(self.subgraphs.reach):
-            rows = torch.cat([rows, method.connect(rows).edge_index[0]]).unique()
-        graph = method.connect(rows)
-        method.knn.num_capped = capped  # these searches are not the method's
-        batch = with_similarity(self.subgraphs(graph, edges.flip(0).T), graph.x, method.knn.metric)
-        self.writer.append(batch, pairs.edge_attr[keep], pairs.likelihood[keep], pairs.believed[keep], epoch=epoch)
+        graphs = self.connect(ends, 1 + self.subgraphs.reach)
+        for m, (graph, keep) in enumerate(zip(graphs, chosen, strict=True)):
+            if len(keep):
+                batch = self.subgraphs(graph, pairs.edge_index[:, keep].flip(0).T)
+                batch = with_similarity(batch, graph.x, self.connect.knn.metric)
+                self.writer.append(batch, pairs.edge_attr[keep], pairs.likelihood[keep], pairs.believed[keep],
+                                   epoch=epoch, branch=m)
 
-    def finish(self, bank: Tensor, epoch: int) -> None:
-        """Save the memory that is joined on reading."""
+    def finish(self, epoch: int) -> None:
+        """Save the memory, as it is after ``epoch``; it is joined on reading."""
         if self.writer is not None and len(self.writer):
-            self.writer.set_features(bank, epoch)
+            self.writer.set_features(self.connect.memory.bank, epoch)
 
-    def _choose(self, pairs: Data) -> Tensor:
+    def _choose(self, pairs: Data, among: Tensor) -> Tensor:
         order = torch.full((len(self.table),), -1, device=pairs.edge_index.device)
         order[self.anchors.to(order.device)] = torch.arange(len(self.anchors), device=order.device)
         place = order[pairs.edge_index[1]]
-        chosen = [kind.nonzero().flatten() for kind in ((place >= 0) & pairs.believed, (place >= 0) & ~pairs.believed)]
-        return torch.cat([kind[place[kind].argsort(stable=True)[:self.most]] for kind in chosen])
+        among = among & (place >= 0)
+        kinds = [kind.nonzero().flatten() for kind in (among & pairs.believed, among & ~pairs.believed)]
+        return torch.cat([kind[place[kind].argsort(stable=True)[:self.max_pairs]] for kind in kinds])
 
     def _open(self) -> None:
         self.writer = PairSubgraphWriter(self.folder, self.table, self.table.attrs.get("root"),

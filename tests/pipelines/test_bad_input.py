@@ -136,8 +136,8 @@ def test_checkpoints_of_something_else(capsys, tmp_path, root):
 def test_a_run_that_diverges_says_where(capsys, tmp_path, root):
     out = tmp_path / "out"
     assert cli.main(mprd.make_parser(), mprd.run, [
-        "--data.card", "synthetic", "--data.root", str(root), *FAST, "--out", str(out), "--method.batch_size", "4",
-        "--method.trunk_lr", "1e30"]) == 2
+        "--data.card", "synthetic", "--data.root", str(root), *FAST, "--out", str(out), "--learner.batch_size", "4",
+        "--learner.trunk_lr", "1e30"]) == 2
     message = capsys.readouterr().err
     assert "bounding_box_train/" in message and "NaN or infinite" in message and "learning rate" in message
     assert (out / "checkpoints" / "last.pt").is_file()

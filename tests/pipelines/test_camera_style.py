@@ -10,7 +10,7 @@ from pipelines import camera_style, mprd, paul, pretrain
 from pipelines.command_line import cli
 
 SMALL = ["--data.height", "48", "--data.width", "24", "--network.arch", "resnet18", "--network.last_stage", "2",
-         "--network.weights", "null", "--method.epochs", "1", "--method.batch_size", "16", "--gcn.hidden", "16",
+         "--network.weights", "null", "--method.epochs", "1", "--learner.batch_size", "16", "--gcn.hidden", "16",
          "--knn.k", "4", "--meta_identities", "2", "--progress", "false", "--accelerator", "cpu"]
 
 
@@ -87,6 +87,6 @@ def test_paul_and_pretraining_take_a_style_when_asked(root, tmp_path, pipeline):
                  *(["--network.localization_width", "8", "--ablation", "false", "--pretrain", "false", "--knn.k", "3"]
                    if pipeline is paul else [])]
         assert run("--data.card", "synthetic", "--data.root", root, "--data.height", "48", "--data.width", "24",
-                   "--out", tmp_path / out, "--method.epochs", "1", "--method.batch_size", "8", "--accelerator", "cpu",
+                   "--out", tmp_path / out, "--method.epochs", "1", "--learner.batch_size", "8", "--accelerator", "cpu",
                    "--progress", "false", *small, *more, pipeline=pipeline) == 0
         assert json.loads((tmp_path / out / "results.json").read_text())["camera_style"]["used"] == used

@@ -11,7 +11,7 @@ from pipelines.command_line import cli
 
 FAST = ["--data.height", "48", "--data.width", "24", "--network.arch", "resnet18", "--network.last_stage", "2",
         "--network.weights", "null", "--progress", "false", "--accelerator", "cpu", "--pretrain", "false",
-        "--method.epochs", "1", "--method.batch_size", "16", "--gcn.hidden", "16", "--knn.k", "4"]
+        "--method.epochs", "1", "--learner.batch_size", "16", "--gcn.hidden", "16", "--knn.k", "4"]
 
 
 def run(*argv, pipeline=cards):

@@ -9,7 +9,7 @@ from pipelines import evaluate, extract, mprd, paul
 from pipelines.command_line import cli
 
 COMMON = ["--data.height", "48", "--data.width", "24", "--data.workers", "0", "--network.arch", "resnet18",
-          "--network.last_stage", "2", "--network.weights", "null", "--method.epochs", "1", "--method.batch_size", "8",
+          "--network.last_stage", "2", "--network.weights", "null", "--method.epochs", "1", "--learner.batch_size", "8",
           "--knn.k", "3", "--progress", "false", "--accelerator", "cpu"]
 METHODS = {
     "mprd": (mprd, ["--meta_identities", "2", "--gcn.hidden", "8"]),

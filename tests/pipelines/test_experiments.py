@@ -21,7 +21,7 @@ from pipelines.experiments.sweep import Sweep
 from pipelines.experiments.table import load_table, shipped_tables
 
 SMALL = ["data.height=48", "data.width=24", "network.arch=resnet18", "network.last_stage=2", "network.weights=null",
-         "method.epochs=3", "method.batch_size=16", "gcn.hidden=16", "knn.k=4", "meta_identities=2",
+         "method.epochs=3", "learner.batch_size=16", "gcn.hidden=16", "knn.k=4", "meta_identities=2",
          "method.calibrate_neck=true"]
 TABLE = {"title": "Two ways", "pipeline": "mprd", "metrics": ["rank1", "mAP"], "rows": [
     {"name": "KNN", "options": {"relation": "KNearest"}, "published": {"market1501": [72.7, 35.2]}},
@@ -192,7 +192,7 @@ def test_a_killed_run_is_reported_and_the_same_command_goes_on(tmp_path, root, c
     assert len(pd.read_csv(out / "runs" / "KNN" / "seed_0" / "logs" / "history.csv")) == 3
     assert experiments.main(argv) == 0  # nothing is run again
     assert "1 of them finished" in capsys.readouterr().out
-    assert experiments.main([*argv, "method.trunk_lr=0.5"]) == 2
+    assert experiments.main([*argv, "learner.trunk_lr=0.5"]) == 2
     assert "begun with other options" in capsys.readouterr().err
 
     alone = ["--config", "mprd/synthetic.yaml", "--data.card", "synthetic", "--data.root", str(root), "--relation",

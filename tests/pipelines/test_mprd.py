@@ -17,7 +17,7 @@ from pipelines import evaluate, mprd
 from pipelines.command_line import cli
 
 SMALL = ["--data.height", "48", "--data.width", "24", "--network.arch", "resnet18", "--network.last_stage", "2",
-         "--network.weights", "null", "--method.epochs", "2", "--method.batch_size", "16", "--gcn.hidden", "16",
+         "--network.weights", "null", "--method.epochs", "2", "--learner.batch_size", "16", "--gcn.hidden", "16",
          "--knn.k", "4", "--meta_identities", "2", "--method.calibrate_neck", "true", "--progress", "false",
          "--accelerator", "cpu", "--pretrain", "false"]
 
@@ -146,7 +146,7 @@ def test_interrupted_at_a_random_moment_and_resumed_it_is_the_same_run(finished,
     ["WithMetaLabels", "--relation.base", "KNearest"]])
 def test_every_row_of_table_1_is_a_configuration(root, tmp_path, relation):
     assert train(root, tmp_path / "out", "--method.epochs", "1", "--relation", *relation,
-                 "--method.memory_update", "after", "--method.camera_centered", "true") == 0
+                 "--method.memory_update", "after", "--connect.camera_centered", "true") == 0
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert relation[0] in results["relation"] and results["counts"]["unlabelled"] == 48
     if relation[0] == "SameIdentity":
@@ -158,7 +158,7 @@ def test_every_row_of_table_1_is_a_configuration(root, tmp_path, relation):
 @pytest.mark.parametrize("options", [
     ["--meta_identities", "0"], ["--gcn_training.unlabelled_pairs", "false"], ["--subgraphs.edges", "induced"],
     ["--gcn.head", "dgcnn", "--gcn_training.optimizer", "adam", "--knn.threshold", "null"],
-    ["--judge.believe", "similarity", "--gcn.root_similarity", "true", "--method.camera_centered", "true"]])
+    ["--judge.believe", "similarity", "--gcn.root_similarity", "true", "--connect.camera_centered", "true"]])
 def test_every_variant_of_mprd_is_a_configuration(root, tmp_path, options):
     assert train(root, tmp_path / "out", "--method.epochs", "1", *options) == 0
 

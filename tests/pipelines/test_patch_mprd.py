@@ -12,7 +12,7 @@ from pipelines import patch_mprd
 from pipelines.command_line import cli
 
 SMALL = ["--data.card", "synthetic", "--data.height", "48", "--data.width", "24", "--method.epochs", "2",
-         "--method.batch_size", "8", "--knn.k", "3", "--progress", "false", "--accelerator", "cpu",
+         "--learner.batch_size", "8", "--knn.k", "3", "--progress", "false", "--accelerator", "cpu",
          "--pretrain", "false", "--meta_identities", "2", "--gcn.hidden", "16", "--gcn_training.batch_size", "8"]
 TRUNK = ["--network.arch", "resnet18", "--network.last_stage", "2", "--network.weights", "null"]
 PATCHES = ["--network", "paul.PatchNet", "--network.patches", "3", "--network.dim", "8",
@@ -35,7 +35,7 @@ def train(root, out, *more, network=PATCHES):
 
 @pytest.mark.parametrize("form", ["separate", "pooled", "joint"])
 def test_each_form_learns_and_says_what_it_believed(root, tmp_path, form):
-    assert train(root, tmp_path / form, "--judge.form", form, "--method.camera_centered", "true") == 0
+    assert train(root, tmp_path / form, "--judge.form", form, "--connect.camera_centered", "true") == 0
     results = json.loads((tmp_path / form / "results.json").read_text())
     assert results["counts"]["unlabelled"] == 16 and results["counts"]["meta"] == 8
     pairs = pd.read_parquet(tmp_path / form / "pairs" / "epoch_002.parquet")

@@ -11,7 +11,7 @@ from paul import PAUL
 from pipelines import evaluate, paul, pretrain
 from pipelines.command_line import cli
 
-SMALL = ["--data.height", "48", "--data.width", "24", "--method.epochs", "2", "--method.batch_size", "8",
+SMALL = ["--data.height", "48", "--data.width", "24", "--method.epochs", "2", "--learner.batch_size", "8",
          "--knn.k", "3", "--progress", "false", "--accelerator", "cpu", "--pretrain", "false",
          "--ablation", "false"]
 PATCHES = ["--network", "paul.PatchNet", "--network.patches", "3", "--network.dim", "8",

@@ -20,7 +20,7 @@ from pipelines.report import make_report, page
 from pipelines.report.pairs import pair_quality
 from pipelines.report.run import Run
 
-SMALL = ["--data.height", "48", "--data.width", "24", "--method.batch_size", "16", "--progress", "false",
+SMALL = ["--data.height", "48", "--data.width", "24", "--learner.batch_size", "16", "--progress", "false",
          "--accelerator", "cpu", "--pretrain", "false", "--evaluate_every", "1"]
 TRUNK = ["--network.arch", "resnet18", "--network.last_stage", "2", "--network.weights", "null"]
 GCN = ["--gcn.hidden", "16", "--knn.k", "4", "--meta_identities", "2", "--method.epochs", "2"]

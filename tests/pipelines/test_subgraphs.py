@@ -157,7 +157,7 @@ def test_patch_pairs_of_paul_are_drawn_by_branch(tmp_path):
     out = tmp_path / "paul"
     assert cli.main(paul.make_parser(), paul.run, [
         "--data.card", "synthetic", "--data.root", str(root), "--out", str(out), "--data.height", "48",
-        "--data.width", "24", "--method.epochs", "1", "--method.batch_size", "8", "--knn.k", "3", "--progress",
+        "--data.width", "24", "--method.epochs", "1", "--learner.batch_size", "8", "--knn.k", "3", "--progress",
         "false", "--accelerator", "cpu", "--pretrain", "false", "--network", "paul.PatchNet", "--network.patches", "2",
         "--network.dim", "8", "--network.localization_width", "8", "--network.arch", "resnet18",
         "--network.last_stage", "2", "--network.weights", "null"]) == 0

@@ -1,0 +1,144 @@
+"""A network with all that training it takes: optimiser, images, views and random streams."""
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import ConcatDataset, Subset
+
+from mprd_pyg.data.train_images import TrainImages
+from mprd_pyg.data.views import SeededViews, load, shuffled_batches, stream, stream_seed
+from mprd_pyg.models.embedding import embed_images, embed_in_training_mode, map_images, to_device
+from mprd_pyg.training.schedules import StepSchedule
+from mprd_pyg.training.trainer import Phase
+
+
+class Learner:
+    """What a method trains. The defaults are those of MPRD (Ji et al., ICCV 2021, Sec. 5.2).
+
+    Args:
+        fabric: device and precision.
+        network: (B, 3, H, W) -> (B, M, d), with ``dim``, ``branches`` and ``parameter_groups``.
+        images: the training images.
+        view: training augmentation, see :class:`mprd_pyg.data.views.SeededViews`.
+        batch_size: images per step.
+        trunk_lr: learning rate of the trunk.
+        new_lr: learning rate of the other layers.
+        weight_decay: L2 penalty (unstated for MPRD; MLCR's code has 5e-4 and Nesterov momentum).
+        nesterov: Nesterov's form of the momentum, which is 0.9.
+        schedule: learning-rate multiplier by epoch; None is the method's own.
+        embed_mode: BatchNorm's mode where features are computed without training: ``"eval"``, or ``"train"``, as
+            the live features are made (PAUL's released code).
+        seed: of the order, the views, and all that a method draws.
+    """
+
+    def __init__(self, fabric: Fabric, network: nn.Module, images: TrainImages, view: Any, batch_size: int = 32,
+                 trunk_lr: float = 0.01, new_lr: float = 0.1, weight_decay: float = 5e-4, nesterov: bool = True,
+                 schedule: StepSchedule | None = None, embed_mode: Literal["eval", "train"] = "eval", seed: int = 0):
+        if embed_mode not in ("eval", "train"):
+            raise ValueError(f"embed_mode must be 'eval' or 'train', got {embed_mode!r}")
+        self.fabric, self.images, self.view = fabric, images.to(fabric.device), view
+        self.batch_size, self.new_lr, self.schedule, self.embed_mode = batch_size, new_lr, schedule, embed_mode
+        self.seed, self.epoch = seed, 0
+        self.network = network.to(fabric.device, memory_format=torch.channels_last)
+        self.embedder, self.optimizer = fabric.setup(self.network, torch.optim.SGD(
+            network.parameter_groups(trunk_lr, new_lr), momentum=0.9, weight_decay=weight_decay, nesterov=nesterov))
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"network": self.network, "optimizer": self.optimizer}
+
+    def add_parameters(self, *parameters: nn.Parameter) -> None:
+        """Train further parameters at the new layers' learning rate."""
+        self.optimizer.optimizer.add_param_group({"params": list(parameters), "lr": self.new_lr})
+
+    def __call__(self, images: Tensor, rows: Tensor) -> Tensor:
+        """Embed V * B views of the images ``rows`` (B,) -> (V * B, M, d), with gradient.
+
+        Raises:
+            FloatingPointError: a feature is NaN or infinite; names its image.
+        """
+        x = self.embedder(to_device(images, self.fabric.device))
+        self.check_finite(x, rows)
+        return x
+
+    def step(self, loss: Tensor) -> None:
+        """One step of the optimiser down the gradient of ``loss``."""
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        self.optimizer.step()
+
+    def batches(self, epoch: int, min_size: int = 2) -> list[list[int]]:
+        """The unlabelled rows in the random order of an epoch; a last batch below ``min_size`` is left out."""
+        rows = torch.arange(self.images.num_unlabelled)
+        return shuffled_batches(rows, self.batch_size, stream(self.seed, epoch, 0), min_size)
+
+    def phase(self, name: str, epoch: int, step: Callable[[Tensor, Tensor], dict[str, Tensor | float]],
+              batches: list[list[int]] | None = None) -> Phase:
+        """A training pass over views of the images.
+
+        Args:
+            name: of the phase.
+            epoch: counted from 1; kept as ``epoch`` while the phase runs.
+            step: called with images (B, ..., 3, H, W) and rows (B,).
+            batches: rows of each step; :meth:`batches` by default.
+        """
+        batches = self.batches(epoch) if batches is None else batches
+
+        def begin(start: int):
+            self.epoch = epoch
+            if self.schedule is not None:
+                self.schedule.apply(self.optimizer, epoch)
+            self.embedder.train()
+            views = SeededViews(self.images.store, self.view, stream_seed(self.seed, epoch, 1))
+            return load(views, batches[start:], self.images.workers)
+        return Phase(name, len(batches), begin, lambda batch: step(batch[0], batch[1].to(self.fabric.device)))
+
+    def embed(self, rows: Tensor | None = None, view: Any = None, seed: int | None = None,
+              progress: str = "") -> Tensor:
+        """Features (R, M, d) without gradient, in ``embed_mode``.
+
+        In training mode a few images are embedded among as many random unlabelled ones, whose BatchNorm statistics are
+        those of the memory's features.
+
+        Args:
+            rows: (R,) images; the N unlabelled ones by default.
+            view: transform; the plain images by default.
+            seed: of the view and of the batches in training mode; the learner's by default.
+            progress: label of a progress bar; none when empty.
+        """
+        images, count = self.images, self.images.num_unlabelled
+        seed = self.seed if seed is None else seed
+        options = self._reading() | {"view": view, "seed": seed, "progress": progress}
+        if rows is not None and not len(rows):
+            return torch.zeros(0, self.network.branches, self.network.dim, device=self.fabric.device)
+        if self.embed_mode == "eval":
+            return embed_images(self.embedder, images.store, torch.arange(count) if rows is None else rows, **options)
+        store = Subset(images.store, range(count) if rows is None else rows.tolist())
+        if rows is None:
+            return embed_in_training_mode(self.embedder, store, **options)
+        others = torch.randperm(count, generator=stream(seed, 1))[:max(len(rows), 2 * self.batch_size - len(rows))]
+        mixed = ConcatDataset([store, Subset(images.store, others.tolist())])
+        return embed_in_training_mode(self.embedder, mixed, **options)[:len(rows)]
+
+    def map(self, function: Callable[[Tensor], Tensor], progress: str = "") -> Tensor:
+        """Apply a part of the network, in evaluation mode, to all images, meta images included: (N + Z, ...)."""
+        def in_precision(images: Tensor) -> Tensor:
+            with self.fabric.autocast():
+                return function(images).float()
+        self.network.eval()
+        return map_images(in_precision, self.images.store, **self._reading(), progress=progress)
+
+    def check_finite(self, x: Tensor, rows: Tensor) -> None:
+        """Refuse NaN or infinite features (V * B, ...), V views of each of ``rows`` (B,), naming the first image."""
+        bad = ~torch.isfinite(x.detach()).flatten(1).all(1)
+        if bool(bad.any()):
+            first, store = int(rows[int(bad.nonzero()[0]) % len(rows)]), self.images.store
+            name = store.paths[first] if hasattr(store, "paths") else f"row {first}"
+            raise FloatingPointError(f"the feature of {name} is NaN or infinite ({int(bad.sum())} of {len(bad)} "
+                                     f"of the batch): lower the learning rate, or look at the image")
+
+    def _reading(self) -> dict[str, Any]:
+        return {"device": self.fabric.device, "batch_size": 2 * self.batch_size, "workers": self.images.workers}

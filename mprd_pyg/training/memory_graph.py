@@ -1,0 +1,106 @@
+"""The kNN graph of a feature memory, as relations read it: connect, in one place for all methods."""
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch_geometric.data import Data
+
+from mprd_pyg.data.train_images import TrainImages
+from mprd_pyg.graph import KNNGraph
+from mprd_pyg.memory import FeatureMemory
+
+
+class MemoryGraph:
+    """Connects the memory of N unlabelled images, one graph for each of its M branches.
+
+    Args:
+        memory: of N rows.
+        knn: the neighbour search.
+        images: what is known of the rows.
+        camera_centered: search with each camera's mean feature subtracted (not in the papers).
+
+    Raises:
+        ValueError: not more images than neighbours asked for.
+    """
+
+    def __init__(self, memory: FeatureMemory, knn: KNNGraph, images: TrainImages, camera_centered: bool = False):
+        if images.num_unlabelled <= knn.k:
+            raise ValueError(f"{images.num_unlabelled} training images are fewer than k + 1 = {knn.k + 1}: "
+                             f"lower knn.k or train on more images")
+        device = memory.bank.device
+        self.memory, self.knn, self.images = memory, knn, images.to(device)
+        self.camera = self.images.camera if camera_centered else None
+
+    def __call__(self, rows: Tensor, reach: int = 1, live: Tensor | None = None, joint: bool = False) -> list[Data]:
+        """The neighbourhoods of ``rows`` (R,), labelled by :meth:`TrainImages.label`.
+
+        Args:
+            rows: distinct nodes.
+            reach: how many searches lead away from them, see :class:`KNNGraph`.
+            live: (R, M, d) features that stand in for the rows' memory.
+            joint: what one branch reaches is searched in all branches.
+
+        Returns:
+            M graphs. ``x`` (N, d) are the features as they were compared; with ``live`` they are unit features, the
+            live ones in their rows.
+        """
+        bank = self.memory.bank
+        camera = None if self.camera is None else self.camera[:self.images.num_unlabelled]
+        self.knn.num_capped = 0
+        queries = None if live is None else live.detach().transpose(0, 1).to(bank.dtype)
+        graphs = self.knn(bank, rows=rows, queries=queries, reach=1 if joint else reach, center_by=camera,
+                          keep_features=True)
+        graphs[0].num_capped = self.knn.num_capped
+        if joint:
+            self._reach_together(graphs, rows, reach, camera)
+        for m, graph in enumerate(graphs):
+            if live is not None:
+                own = None if camera is None else camera[rows]
+                unit = F.normalize(self.knn.space(bank[m], queries[m], camera, own)[1], dim=1)
+                graph.x = F.normalize(graph.x, dim=1).index_copy(0, rows, unit)
+            self.images.label(graph, rows)
+        return graphs
+
+    def _reach_together(self, graphs: list[Data], rows: Tensor, reach: int, camera: Tensor | None) -> None:
+        seen = torch.zeros(self.images.num_unlabelled, dtype=torch.bool, device=rows.device)
+        seen[rows] = True
+        for _ in range(reach - 1):
+            found = torch.zeros_like(seen)
+            for graph in graphs:
+                found[graph.edge_index[0]] = True
+            found = (found & ~seen).nonzero().flatten()
+            if not len(found):
+                return
+            for graph, bank in zip(graphs, self.memory.bank, strict=True):
+                more = self.knn(bank, rows=found, center_by=camera)
+                graph.edge_index = torch.cat([graph.edge_index, more.edge_index], dim=1)
+                graph.edge_attr = torch.cat([graph.edge_attr, more.edge_attr])
+            seen[found] = True
+
+    def whole(self, meta: Tensor | None = None, views: Tensor | None = None,
+              view_rows: Tensor | None = None) -> list[Data]:
+        """M graphs over all N images, the Z meta images, and V views, which are nobody's neighbours.
+
+        Args:
+            meta: (Z, M, d) features of the meta images.
+            views: (V, M, d) features of further views.
+            view_rows: (V,) the images that they show.
+
+        Returns:
+            graphs with N + Z + V nodes and ``x``, the features as they were compared.
+        """
+        bank = self.memory.bank
+        if meta is not None and len(meta):
+            meta = meta.transpose(0, 1).to(bank.dtype)
+            bank = torch.cat([bank, F.normalize(meta, dim=-1) if self.memory.normalize else meta], dim=1)
+        camera = None if self.camera is None else self.camera[:bank.shape[1]]
+        graphs = [self.knn(branch, center_by=camera, keep_features=True) for branch in bank]
+        if views is None or not len(views):
+            return graphs
+        group = None if camera is None else camera[view_rows]
+        for graph, branch, view in zip(graphs, bank, views.transpose(0, 1).to(bank.dtype), strict=True):
+            virtual = self.knn(branch, queries=view, center_by=camera, query_center_by=group)
+            graph.edge_index = torch.cat([graph.edge_index, virtual.edge_index], dim=1)
+            graph.edge_attr = torch.cat([graph.edge_attr, virtual.edge_attr])
+            graph.x = torch.cat([graph.x, self.knn.space(branch, view, camera, group)[1]])
+            graph.num_nodes = len(graph.x)
+        return graphs
