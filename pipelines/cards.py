@@ -11,7 +11,8 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from mprd_pyg.data import DataCard
-from mprd_pyg.data.cards.inspection import FIGURES, Inspection, count_splits, inspect_root
+from mprd_pyg.data.cards.counts import FIGURES, compare_counts
+from mprd_pyg.data.cards.inspection import Inspection, inspect_root
 from mprd_pyg.data.cards.propose import Proposal, propose_card
 from mprd_pyg.data.table import ImageTable
 from pipelines.command_line import cli
@@ -116,7 +117,7 @@ def describe(found: Proposal) -> str:
         lines.append(f"{len(frame.attrs['unmatched']):,} images do not fit the pattern and are left out, first: "
                      + ", ".join(frame.attrs["unmatched"][:3]))
     lines += [f"{split}: " + ", ".join(f"{row[figure][0]:,} {figure}" for figure in FIGURES[:3])
-              for split, row in count_splits(card, frame).items()]
+              for split, row in compare_counts(card, frame).items()]
     shown = min(10, len(frame))
     lines.append(f"{shown} images as the card reads them:")
     lines += [f"  {row.split:7}  person {_named(frame, 'person', row.person_id):>8}  camera "
