@@ -143,9 +143,9 @@ def load(views: SeededViews, batches: list[list[int]], workers: int = 0) -> Iter
     """Iterate over (images (B, 3, H, W), rows (B,)) of the given batches."""
     # Its own generator: a loader would otherwise draw a number from the global one, which a resumed run would miss.
     loader = iter(DataLoader(views, batch_sampler=batches, num_workers=workers, pin_memory=torch.cuda.is_available(),
-                             generator=torch.Generator(), collate_fn=_as_it_is if views.batched else None))
+                             generator=torch.Generator(), collate_fn=_unchanged if views.batched else None))
     return (views.finish(images, rows) for images, rows in loader) if views.batched else loader
 
 
-def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _unchanged(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return batch
