@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from jsonargparse import Namespace
 
-from mprd_pyg.data.styles.files import style_sheet, write_styles
 from mprd_pyg.data.styles.statistics import CameraStatistics, StyleTransfer
-from mprd_pyg.data.views import stream
+from mprd_pyg.data.styles.styled_files import style_sheet, write_styles
+from mprd_pyg.random_streams import stream
 from pipelines.command_line import cli
 from pipelines.command_line.dataset import DataOptions, Dataset, column
 

@@ -3,7 +3,6 @@ r"""Check a data root against its card, or make a card for a folder of crops.
 python -m pipelines.cards check market1501 DIR    # status 0: as promised, 1: something differs, 2: not this card's data
 python -m pipelines.cards new DIR                 # writes NAME.yaml; --person, --camera, --pattern override the guess
 """
-import os
 import re
 import sys
 from pathlib import Path
@@ -11,9 +10,11 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from mprd_pyg.data import DataCard
-from mprd_pyg.data.cards.inspection import FIGURES, Inspection, count_splits, inspect_root
+from mprd_pyg.data.cards.counts import FIGURES, compare_counts
+from mprd_pyg.data.cards.inspection import Inspection, inspect_root
 from mprd_pyg.data.cards.propose import Proposal, propose_card
 from mprd_pyg.data.table import ImageTable
+from mprd_pyg.files import replacing
 from pipelines.command_line import cli
 
 
@@ -83,10 +84,8 @@ def new(cfg: Namespace) -> int:
     print(describe(found))
     if path.exists() and not cfg.force:
         raise ValueError(f"{path} exists already and was left as it is: give another --out, or --force true")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    found.card.to_yaml(part)
-    os.replace(part, path)
+    with replacing(path) as part:
+        found.card.to_yaml(part)
     train = found.frame[found.frame["split"] == "train"]
     known = train["person_id"][(train["person_id"] >= 0)].nunique()
     meta = min(5, known // 2) if known >= 4 else 0
@@ -116,7 +115,7 @@ def describe(found: Proposal) -> str:
         lines.append(f"{len(frame.attrs['unmatched']):,} images do not fit the pattern and are left out, first: "
                      + ", ".join(frame.attrs["unmatched"][:3]))
     lines += [f"{split}: " + ", ".join(f"{row[figure][0]:,} {figure}" for figure in FIGURES[:3])
-              for split, row in count_splits(card, frame).items()]
+              for split, row in compare_counts(card, frame).items()]
     shown = min(10, len(frame))
     lines.append(f"{shown} images as the card reads them:")
     lines += [f"  {row.split:7}  person {_named(frame, 'person', row.person_id):>8}  camera "

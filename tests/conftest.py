@@ -1,6 +1,8 @@
-"""Small copies of the published datasets: their true layouts and names, generated pictures."""
+"""What all tests share: seeded random generators, small drawn pedestrians, small copies of the published datasets."""
 import colorsys
+import functools
 import os
+import random
 from pathlib import Path
 
 import h5py
@@ -15,6 +17,26 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 settings.register_profile("any machine", deadline=None)  # how long an example takes is the machine's affair
 settings.load_profile("any machine")
+
+
+def pytest_runtest_setup(item):
+    """Seed every global generator before a test and before the fixtures that it is the first to ask for."""
+    import torch  # after the variables above are set
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def pedestrians(tmp_path_factory):
+    """``pedestrians(identities=(6, 4))`` draws a tiny dataset, once for all who ask for it; not to be changed."""
+    from mprd_pyg.data import write_synthetic
+
+    @functools.cache
+    def draw(**options):
+        small = {"cameras": 2, "images_per_camera": 2, "height": 48, "width": 24, "distractors": 0, "junk": 0}
+        return write_synthetic(tmp_path_factory.mktemp("pedestrians") / "target", **small | options)
+    return draw
 
 
 def picture(person, camera, number, height=48, width=24):

@@ -1,16 +1,18 @@
-"""Datasets as checked image tables: data cards, the table's contract, and reading images."""
+"""Datasets as checked image tables: data cards, the table's contract, reading images, and random views of them."""
 from mprd_pyg.data.archives.extraction import extract
 from mprd_pyg.data.batched_view import BatchedTrainingView
 from mprd_pyg.data.cards.card import DataCard
 from mprd_pyg.data.cards.inspection import Inspection, inspect_root
 from mprd_pyg.data.cards.propose import Proposal, propose_card
-from mprd_pyg.data.cards.schema import CardError, Counts, DataRootError, Evaluation, Repeats, Split
-from mprd_pyg.data.cards.splits import random_split, single_shot_draws
+from mprd_pyg.data.cards.random_choices import random_split, single_shot_draws
+from mprd_pyg.data.cards.schema import Counts, DataRootError, Evaluation, Repeats, Split
+from mprd_pyg.data.cards.typed_yaml import CardError
 from mprd_pyg.data.image_cache import ImageCache
 from mprd_pyg.data.images import ImageStore, check_images, find_unreadable, read_image
-from mprd_pyg.data.pedestrian.synthetic import contact_sheet, write_synthetic
+from mprd_pyg.data.pedestrian.contact_sheet import contact_sheet
+from mprd_pyg.data.pedestrian.synthetic import write_synthetic
 from mprd_pyg.data.styles.camstyle import find_camstyle
-from mprd_pyg.data.styles.draw import CamStyleImages, StatisticsStyle
+from mprd_pyg.data.styles.random_style import CamStyleImages, StatisticsStyle
 from mprd_pyg.data.styles.statistics import CameraStatistics, StyleTransfer
 from mprd_pyg.data.table import ImageTable, check_table, fingerprint, make_table
 

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mprd_pyg.data.views import IMAGENET_MEAN, IMAGENET_STD, VIEW, row_uniform
+from mprd_pyg.data.views import IMAGENET_MEAN, IMAGENET_STD, VIEW
+from mprd_pyg.random_streams import row_uniform
 
 _GREY = (0.2989, 0.587, 0.114)
 
@@ -41,7 +42,7 @@ class BatchedTrainingView:
 
     def draw(self, rows: Sequence[int] | Tensor, seed: int) -> dict[str, Tensor]:
         """The random numbers of each row, on the CPU, every one (B, ...)."""
-        u = torch.from_numpy(row_uniform(seed, rows, VIEW, 54))
+        u = row_uniform(seed, rows, VIEW, 54)
         crop = _boxes(u[:, :22], self.height, self.width, (self.min_area, 1.0), (2.0, 3.0), inside=False)
         erase = _boxes(u[:, 22:44], self.height, self.width, (0.02, 0.2), (0.3, 3.3), inside=True)
         jitter = max(0.0, 1 - self.jitter) + (self.jitter + min(1.0, self.jitter)) * u[:, 44:47]

@@ -60,8 +60,7 @@ def read_image(path: str | Path, size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
-def find_unreadable(frame: ImageTable, root: str | Path | None = None,
-                    workers: int = 8) -> list[tuple[str, str]]:
+def find_unreadable(frame: ImageTable, root: str | Path | None = None, workers: int = 8) -> list[tuple[str, str]]:
     """Decode every image of the table once and list those that cannot be read.
 
     Args:

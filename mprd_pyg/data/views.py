@@ -2,14 +2,15 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from mprd_pyg.random_streams import stream, stream_seed  # noqa: F401  (stream: for modules that still import it here)
+
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-CAMERA, VIEW = 1, 2     # names of the streams of (seed, row)
+CAMERA, VIEW = 1, 2     # purposes of :func:`~mprd_pyg.random_streams.row_uniform`
 
 
 def plain_view() -> v2.Transform:
@@ -131,35 +132,6 @@ def read_batch(store: Sequence[Tensor], rows: Sequence[int]) -> Tensor:
     return batch(rows) if batch is not None else torch.stack([store[i] for i in rows])
 
 
-def row_uniform(seed: int, rows: Sequence[int] | Tensor, what: int, count: int) -> np.ndarray:
-    """(B, count) numbers in [0, 1), each from its own stream (seed, row, what, position), without a loop."""
-    rows = np.asarray(rows, dtype=np.uint64).reshape(-1, 1)
-    state = np.zeros((len(rows), count), dtype=np.uint64)
-    for part in (np.uint64(seed), rows, np.uint64(what), np.arange(count, dtype=np.uint64)):
-        state += part
-        state += np.uint64(0x9E3779B97F4A7C15)
-        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        state ^= state >> np.uint64(31)
-    return (state >> np.uint64(11)) * 2.0**-53
-
-
-def stream_seed(*parts: int) -> int:
-    """One 63-bit seed from several integers (a splitmix step each), for independent random streams."""
-    state = 0
-    for part in parts:
-        state = (state + part + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-        state ^= state >> 31
-    return state >> 1
-
-
-def stream(*parts: int) -> torch.Generator:
-    """A generator on the CPU seeded by :func:`stream_seed`."""
-    return torch.Generator().manual_seed(stream_seed(*parts))
-
-
 def shuffled_batches(rows: Tensor, batch_size: int, generator: torch.Generator, least: int = 2) -> list[list[int]]:
     """Rows in random order, cut into batches; a last batch of fewer than ``least`` rows is left out."""
     order = rows[torch.randperm(len(rows), generator=generator)]
@@ -171,9 +143,9 @@ def load(views: SeededViews, batches: list[list[int]], workers: int = 0) -> Iter
     """Iterate over (images (B, 3, H, W), rows (B,)) of the given batches."""
     # Its own generator: a loader would otherwise draw a number from the global one, which a resumed run would miss.
     loader = iter(DataLoader(views, batch_sampler=batches, num_workers=workers, pin_memory=torch.cuda.is_available(),
-                             generator=torch.Generator(), collate_fn=_as_it_is if views.batched else None))
+                             generator=torch.Generator(), collate_fn=_unchanged if views.batched else None))
     return (views.finish(images, rows) for images, rows in loader) if views.batched else loader
 
 
-def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _unchanged(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return batch

@@ -6,7 +6,7 @@ import pandas as pd
 
 from mprd_pyg.data import find_unreadable
 from mprd_pyg.data.styles.camstyle import find_camstyle, style_columns, usual_folders
-from mprd_pyg.data.styles.draw import CamStyleImages, StatisticsStyle
+from mprd_pyg.data.styles.random_style import CamStyleImages, StatisticsStyle
 from mprd_pyg.data.styles.statistics import CameraStatistics
 from mprd_pyg.data.views import StyledView
 from pipelines.command_line import cli

@@ -1,98 +1,69 @@
-"""Our figures beside the published ones: Markdown, CSV, LaTeX and a plot."""
-import os
+"""A table of our figures beside the published ones: Markdown, CSV, LaTeX and a plot."""
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from mprd_pyg.evaluation import MODES, SINGLE_SHOT
-from pipelines.experiments.sweep import Sweep
-from pipelines.experiments.table import METRICS
-from pipelines.runs.finished_run import FinishedRun, Group
+from mprd_pyg.files import replacing
+from pipelines.experiments.figures import Figures
+from pipelines.experiments.plan import Plan
+from pipelines.experiments.table import CARD_TITLES, METRICS
 from pipelines.runs.markdown import markdown_table, percent
 
-TITLES = {"market1501": "Market-1501", "dukemtmc_reid": "DukeMTMC-reID", "msmt17": "MSMT17", "cuhk03": "CUHK03",
-          "cuhk01": "CUHK01", "viper": "VIPeR"}
 
-
-def write_report(sweep: Sweep, failed: dict[Path, str]) -> str:
+def write_report(plan: Plan, failed: dict[Path, str]) -> str:
     """Write ``table.md``, ``.csv``, ``.tex`` and ``plot.png``, ``.svg``; returns the Markdown.
 
     Args:
-        sweep: with some or all of its runs finished.
+        plan: with some or all of its runs finished.
         failed: run folder -> reason.
     """
-    groups = {row.name: Group(row.name, [FinishedRun(job.folder) for job in (
-        sweep.job(row, seed) for seed in sweep.seeds) if job.finished]) for row in sweep.rows}
-    measured = {mode for group in groups.values() for run in group.runs for mode in run.metrics}
-    modes = [mode for mode in (SINGLE_SHOT, *MODES) if mode in measured]
-    long = long_table(sweep, groups)
-    table = shown_table(sweep, groups, modes, {folder.parent.name for folder in failed})
-    note = notes(sweep, failed)
-    markdown = f"### {sweep.table.title}, on {sweep.card}\n\n{markdown_table(table)}\n\n{note}\n"
-    for name, text in (("table.md", markdown), ("table.csv", long.to_csv(index=False)),
-                       ("table.tex", latex(table, sweep.table.title, note))):
-        part = sweep.out / (name + ".part")
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, sweep.out / name)
-    if any(group.runs for group in groups.values()):
-        from pipelines.experiments.plot import draw  # matplotlib takes a second to import
-        draw(sweep, groups, modes)
+    figures, note = Figures(plan), notes(plan, failed)
+    table = shown_table(figures, {folder.parent.name for folder in failed})
+    markdown = f"### {plan.table.title}, on {plan.card}\n\n{markdown_table(table)}\n\n{note}\n"
+    for name, text in (("table.md", markdown), ("table.csv", figures.long_table().to_csv(index=False)),
+                       ("table.tex", latex(table, plan.table.title, note))):
+        with replacing(plan.out / name) as part:
+            part.write_text(text, encoding="utf-8")
+    if figures.modes:
+        from pipelines.experiments.plot import write_plot  # matplotlib takes a second to import
+        write_plot(figures)
     return markdown
 
 
-def published_cards(sweep: Sweep) -> list[str]:
-    """The card itself if the paper has it, else all that it has."""
-    return [sweep.card] if sweep.card in sweep.table.cards else sweep.table.cards
+def shown_table(figures: Figures, failed: set[str]) -> pd.DataFrame:
+    """The paper's table with ours before it: mean ± standard deviation in percent."""
+    plan = figures.plan
+    seeds = [_seeds(figures, row, failed) for row in plan.table.rows]
+    columns: dict[str, list[str]] = {"row": [row.name for row in plan.table.rows], "seeds": seeds}
+    for mode in figures.modes:
+        for metric in plan.table.metrics:
+            columns[f"{mode} {METRICS[metric]}"] = [percent(*pair) for pair in figures.ours(mode, metric).T]
+    for card in figures.cards:
+        for metric in plan.table.metrics:
+            columns[f"paper, {CARD_TITLES.get(card, card)} {METRICS[metric]}"] = [
+                "" if np.isnan(value) else f"{value:.1f}" for value in figures.published(card, metric)]
+    return pd.DataFrame(columns)
 
 
-def long_table(sweep: Sweep, groups: dict[str, Group]) -> pd.DataFrame:
-    """A line per figure: row, source (ours or paper), card, mode, seed, metric, percent."""
-    lines = []
-    for row in sweep.table.rows:
-        for run in groups[row.name].runs if row.name in groups else ():
-            lines += [(row.name, "ours", sweep.card, mode, run.seed, METRICS[metric], 100 * figures[metric])
-                      for mode, figures in run.metrics.items() for metric in METRICS if metric in figures]
-        for card, figures in row.published.items():
-            lines += [(row.name, "paper", card, "standard", None, METRICS[metric], value)
-                      for metric, value in zip(sweep.table.metrics, figures, strict=True) if value is not None]
-    frame = pd.DataFrame(lines, columns=["row", "source", "card", "mode", "seed", "metric", "percent"])
-    return frame.astype({"seed": "Int64"})
+def _seeds(figures: Figures, row, failed: set[str]) -> str:
+    if row.cited:
+        return "cited"
+    count, wanted = figures.count(row.name), len(figures.plan.seeds)
+    return f"{count}" + f" of {wanted}" * (count < wanted) + ", failed" * (figures.plan.same[row.name].slug in failed)
 
 
-def shown_table(sweep: Sweep, groups: dict[str, Group], modes: list[str], failed: set[str]) -> pd.DataFrame:
-    """The paper's table with ours before it: mean ± sd in percent."""
-    rows = []
-    for row in sweep.table.rows:
-        shown: dict[str, object] = {"row": row.name}
-        group = groups.get(row.name)
-        runs = group.runs if group else []
-        shown["seeds"] = "cited" if row.cited else (
-            f"{len(runs)}" if len(runs) == len(sweep.seeds) else f"{len(runs)} of {len(sweep.seeds)}") + (
-            ", failed" if sweep.same.get(row.name, row).slug in failed else "")
-        for mode in modes:
-            for metric in sweep.table.metrics:
-                shown[f"{mode} {METRICS[metric]}"] = percent(*group.figures(mode, metric)) if runs else ""
-        for card in published_cards(sweep):
-            for metric, value in zip(sweep.table.metrics, row.published.get(card, [None] * len(sweep.table.metrics)),
-                                     strict=True):
-                shown[f"paper, {TITLES.get(card, card)} {METRICS[metric]}"] = "" if value is None else f"{value:.1f}"
-        rows.append(shown)
-    return pd.DataFrame(rows)
-
-
-def notes(sweep: Sweep, failed: dict[Path, str]) -> str:
+def notes(plan: Plan, failed: dict[Path, str]) -> str:
     """What a reader must know about the table."""
-    seeds = f"seeds {', '.join(map(str, sweep.seeds))}"
-    lines = [f"Percent; ours: mean{' ± standard deviation' if len(sweep.seeds) > 1 else ''} over {seeds}, last epoch, "
-             f"configuration `{sweep.config}`."]
-    if sweep.table.cards and sweep.card not in sweep.table.cards:
+    seeds = f"seeds {', '.join(map(str, plan.seeds))}"
+    lines = [f"Percent; ours: mean{' ± standard deviation' if len(plan.seeds) > 1 else ''} over {seeds}, last epoch, "
+             f"configuration `{plan.config}`."]
+    if plan.table.cards and plan.card not in plan.table.cards:
         lines.append("The paper's figures are of other data: the order of the rows may be compared, the values not.")
-    if sweep.table.axis and not sweep.table.cards:
+    if plan.table.axis and not plan.table.cards:
         lines.append("The paper gives its curves as a picture only.")
-    for name, same in sweep.same.items():
-        if same.name != name:
-            lines.append(f"{name} has the same options as {same.name} here: one run stands for both.")
+    lines += [f"{name} has the same options as {same.name} here: one run stands for both."
+              for name, same in plan.same.items() if same.name != name]
     lines += [f"Failed: {folder.parent.name}, {folder.name}: {reason.splitlines()[0]}"
               for folder, reason in failed.items()]
     return "\n".join(lines)
@@ -100,11 +71,10 @@ def notes(sweep: Sweep, failed: dict[Path, str]) -> str:
 
 def latex(table: pd.DataFrame, title: str, note: str) -> str:
     """A ``booktabs`` table."""
-    lines = [r"% \usepackage{booktabs}", r"\begin{table}", rf"\caption{{{escape(title)}. {escape(note)}}}",
-             r"\centering", rf"\begin{{tabular}}{{ll{'r' * (table.shape[1] - 2)}}}", r"\toprule",
-             " & ".join(map(escape, table.columns)) + r" \\", r"\midrule"]
-    lines += [" & ".join(escape(str(cell)) for cell in row) + r" \\" for row in table.to_numpy()]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+    text = table.map(escape).rename(columns=escape).to_latex(
+        index=False, escape=False, column_format="ll" + "r" * (table.shape[1] - 2), position="tb",
+        caption=f"{escape(title)}. {escape(note)}")
+    return "% \\usepackage{booktabs}\n" + text
 
 
 def escape(text: str) -> str:
@@ -112,11 +82,3 @@ def escape(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "±": r"$\pm$", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
                "μ": r"$\mu$", "λ": r"$\lambda$", "\n": " "} | {char: "\\" + char for char in "_%&#${}"}
     return "".join(special.get(char, char) for char in text)
-
-
-def series(sweep: Sweep, groups: dict[str, Group], mode: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and sd in percent, one per row of the table; NaN where there is none."""
-    figures = [groups[row.name].figures(mode, metric) if row.name in groups and groups[row.name].runs else
-               (np.nan, np.nan) for row in sweep.table.rows]
-    mean, spread = 100 * np.array(figures).T
-    return mean, np.nan_to_num(spread)

@@ -9,6 +9,8 @@ import yaml
 
 PIPELINES = ("mprd", "paul", "patch_mprd")
 METRICS = {"rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "mAP": "mAP", "mINP": "mINP"}
+CARD_TITLES = {"market1501": "Market-1501", "dukemtmc_reid": "DukeMTMC-reID", "msmt17": "MSMT17", "cuhk03": "CUHK03",
+               "cuhk01": "CUHK01", "viper": "VIPeR"}
 TABLE_KEYS = {"title", "pipeline", "metrics", "rows", "axis", "card_options"}
 ROW_KEYS = {"name", "options", "if_known", "direct", "cited", "published"}
 

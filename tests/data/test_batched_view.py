@@ -6,9 +6,9 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as vision
 
 from mprd_pyg.data.batched_view import BatchedTrainingView
-from mprd_pyg.data.styles.draw import StatisticsStyle
+from mprd_pyg.data.styles.random_style import StatisticsStyle
 from mprd_pyg.data.styles.statistics import CameraStatistics
-from mprd_pyg.data.views import VIEW, SeededViews, StyledView, load, plain_view, row_uniform, stream_seed
+from mprd_pyg.data.views import SeededViews, StyledView, load, plain_view
 
 H, W = 48, 24
 
@@ -97,10 +97,3 @@ def test_a_rows_view_depends_on_seed_and_row_only():
             torch.testing.assert_close(part, whole[[7, 3, 11]], rtol=0, atol=1e-5)
         torch.testing.assert_close(views[5][0], whole[5], rtol=0, atol=1e-5)
         assert not torch.equal(next(load(SeededViews(list(images), view, seed=5), [[0, 1]]))[0], whole[:2])
-
-
-def test_uniform_numbers_are_those_of_the_named_streams():
-    u = row_uniform(2**62 + 5, [3, 2**40], VIEW, 4)
-    for b, row in enumerate((3, 2**40)):
-        for k in range(4):
-            assert int(u[b, k] * 2**53) == stream_seed(2**62 + 5, row, VIEW, k) >> 10

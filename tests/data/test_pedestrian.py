@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mprd_pyg.data.pedestrian import DISTRACTOR, JUNK, PERSON, draw_identity, render
-from mprd_pyg.data.pedestrian.brush import BAG, INNER, SECOND, SKIN, UPPER, Pose
+from mprd_pyg.data.pedestrian.brush import Pose
 from mprd_pyg.data.pedestrian.figure import Figure
+from mprd_pyg.data.pedestrian.materials import BAG, INNER, SECOND, SKIN, UPPER
 from mprd_pyg.data.pedestrian.raster import Raster, resample
 from mprd_pyg.data.pedestrian.wardrobe import Draws
 

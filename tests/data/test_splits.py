@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mprd_pyg.data import DataRootError, random_split, single_shot_draws
-from mprd_pyg.data.cards.splits import recorded_split, shuffled
+from mprd_pyg.data.cards.random_choices import recorded_split, shuffled
 
 people = st.sets(st.text("abc0123456789é_", min_size=1, max_size=4), min_size=1, max_size=20)
 

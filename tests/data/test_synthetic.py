@@ -19,7 +19,9 @@ from PIL import Image
 import mprd_pyg
 from mprd_pyg.data import DataCard
 from mprd_pyg.data.pedestrian import DISTRACTOR, JUNK, PERSON, draw_identity, render, synthetic
-from mprd_pyg.data.pedestrian.synthetic import contact_sheet, plan_images, write_synthetic
+from mprd_pyg.data.pedestrian.contact_sheet import contact_sheet
+from mprd_pyg.data.pedestrian.market_layout import plan_images
+from mprd_pyg.data.pedestrian.synthetic import write_synthetic
 
 MARKET = re.compile(r"([-\d]+)_c(\d)s\d_\d{6}_\d{2}\.(jpg|png)")
 SMALL = {"identities": (2, 3), "cameras": 2, "images_per_camera": 2, "distractors": 3, "junk": 2}

@@ -1,7 +1,8 @@
 """Views depend on (seed, image) only."""
 import torch
 
-from mprd_pyg.data.views import SeededViews, load, plain_view, shuffled_batches, stream, stream_seed, training_view
+from mprd_pyg.data.views import SeededViews, load, plain_view, shuffled_batches, training_view
+from mprd_pyg.random_streams import stream
 
 
 def store(n=7):
@@ -34,18 +35,9 @@ def test_plain_view_normalises():
                           (1 - torch.tensor((0.485, 0.456, 0.406))) / torch.tensor((0.229, 0.224, 0.225)))
 
 
-def test_streams_are_distinct_and_fixed():
-    seeds = {stream_seed(a, b) for a in range(30) for b in range(30)}
-    assert len(seeds) == 900
-    assert stream_seed(1, 2) != stream_seed(2, 1)
-    assert all(0 <= seed < 2**63 for seed in seeds)
-    # a fixed value: seeds must not change between releases, or resumed runs would
-    assert torch.equal(torch.rand(3, generator=stream(5, 6)), torch.rand(3, generator=stream(5, 6)))
-
-
 def test_batches_cover_all_rows_once():
     batches = shuffled_batches(torch.arange(10, 31), 4, stream(0))
-    assert sorted(row for batch in batches for row in batch) != list(range(10, 31))  # the single last row is left out
-    assert [len(batch) for batch in batches] == [4] * 5
+    assert [len(batch) for batch in batches] == [4] * 5     # the single last row is left out
+    assert len({row for batch in batches for row in batch} & set(range(10, 31))) == 20
     batches = shuffled_batches(torch.arange(10, 32), 4, stream(0))
     assert sorted(row for batch in batches for row in batch) == list(range(10, 32))

@@ -4,7 +4,6 @@ import shutil
 import pytest
 from PIL import Image
 
-from mprd_pyg.data.pedestrian.synthetic import write_synthetic
 from mprd_pyg.training import save_checkpoint
 from pipelines import evaluate, mprd
 from pipelines.command_line import cli
@@ -14,16 +13,9 @@ FAST = ["--data.height", "48", "--data.width", "24", "--network.arch", "resnet18
         "--meta_identities", "2", "--method.epochs", "1", "--relation", "KNearest"]
 
 
-@pytest.fixture(scope="module")
-def good(tmp_path_factory):
-    return write_synthetic(tmp_path_factory.mktemp("data") / "target", identities=(5, 4), cameras=2,
-                           images_per_camera=2, height=48, width=24, distractors=0, junk=0)
-
-
 @pytest.fixture
-def root(good, tmp_path):
-    shutil.copytree(good, tmp_path / "data")
-    return tmp_path / "data"
+def root(pedestrians, tmp_path):
+    return shutil.copytree(pedestrians(identities=(5, 4)), tmp_path / "data")
 
 
 def refused(capsys, tmp_path, *argv, pipeline=mprd):

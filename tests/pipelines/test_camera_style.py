@@ -5,7 +5,6 @@ import shutil
 import pandas as pd
 import pytest
 
-from mprd_pyg.data.pedestrian.synthetic import write_synthetic
 from pipelines import camera_style, mprd, paul, pretrain
 from pipelines.command_line import cli
 
@@ -15,9 +14,8 @@ SMALL = ["--data.height", "48", "--data.width", "24", "--network.arch", "resnet1
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_synthetic(tmp_path_factory.mktemp("pedestrians") / "data", identities=(6, 4), cameras=2,
-                           images_per_camera=2, height=48, width=24, distractors=0, junk=0)
+def root(pedestrians):
+    return pedestrians(identities=(6, 4))
 
 
 def run(*argv, pipeline=mprd):

@@ -5,7 +5,6 @@ import shutil
 import pytest
 
 from mprd_pyg.data import DataCard
-from mprd_pyg.data.pedestrian.synthetic import write_synthetic
 from pipelines import cards, mprd
 from pipelines.command_line import cli
 
@@ -19,9 +18,8 @@ def run(*argv, pipeline=cards):
 
 
 @pytest.fixture(scope="module")
-def market(tmp_path_factory):
-    return write_synthetic(tmp_path_factory.mktemp("pedestrians") / "market", identities=(6, 6), cameras=2,
-                           images_per_camera=3, height=48, width=24, distractors=3, junk=2)
+def market(pedestrians):
+    return pedestrians(identities=(6, 6), images_per_camera=3, distractors=3, junk=2)
 
 
 def nested(path, number):

@@ -12,12 +12,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from mprd_pyg.data.pedestrian.synthetic import write_synthetic
 from pipelines import mprd
 from pipelines.command_line import cli
-from pipelines.experiments import command as experiments
+from pipelines.experiments import __main__ as experiments
+from pipelines.experiments.plan import Plan
 from pipelines.experiments.report import latex, write_report
-from pipelines.experiments.sweep import Sweep
 from pipelines.experiments.table import load_table, shipped_tables
 
 SMALL = ["data.height=48", "data.width=24", "network.arch=resnet18", "network.last_stage=2", "network.weights=null",
@@ -30,9 +29,8 @@ TABLE = {"title": "Two ways", "pipeline": "mprd", "metrics": ["rank1", "mAP"], "
 
 
 @pytest.fixture(scope="session")
-def root(tmp_path_factory):
-    return write_synthetic(tmp_path_factory.mktemp("pedestrians") / "target", identities=(8, 6), cameras=2,
-                           images_per_camera=3, height=48, width=24, distractors=4, junk=2, seed=1)
+def root(pedestrians):
+    return pedestrians(identities=(8, 6), images_per_camera=3, distractors=4, junk=2, seed=1)
 
 
 def table_file(tmp_path, **changes):
@@ -45,24 +43,24 @@ def table_file(tmp_path, **changes):
 def test_every_row_of_every_table_is_a_valid_configuration(name, root, tmp_path):
     table = load_table(name)
     options = {"data.root": str(root), "source.card": "synthetic", "source.root": str(root)}
-    sweep = Sweep(table, "synthetic", tmp_path, [0, 1], options)
-    jobs = sweep.jobs()
+    plan = Plan(table, "synthetic", tmp_path, [0, 1], options)
+    jobs = plan.jobs()
     assert len({job.folder for job in jobs}) == len(jobs)
     assert all(row.published for row in table.rows) == (table.axis is None)
     rows = [job for job in jobs if job.pipeline != "pretrain"]
-    assert len(rows) == 2 * len({row.name for row in sweep.same.values()})
+    assert len(rows) == 2 * len({row.name for row in plan.same.values()})
     for job in rows:  # all start from a pre-training of their own seed, and the runs' command lines are valid
         assert job.needs.folder.name == job.folder.name and str(job.needs.folder / "checkpoints") in " ".join(job.argv)
-    cfg = cli.parse(sweep.module.make_parser(), rows[-1].command())
+    cfg = cli.parse(plan.module.make_parser(), rows[-1].command())
     assert cfg.pretrain is False and cfg.data.root == str(root) and cfg.seed == 1
-    networks = {json.dumps(sweep.resolved[row.name]["network"], sort_keys=True) for row in sweep.rows}
+    networks = {json.dumps(plan.resolved[row.name]["network"], sort_keys=True) for row in plan.rows}
     assert len({job.folder.parent for job in jobs if job.pipeline == "pretrain"}) == len(networks)
 
 
 def test_a_pre_training_is_that_of_the_row(root, tmp_path):
-    sweep = Sweep(load_table("paul_table3"), "synthetic", tmp_path, [3],
+    plan = Plan(load_table("paul_table3"), "synthetic", tmp_path, [3],
                   {"data.root": str(root), "source.root": str(root), "pretraining.epochs": 7})
-    jobs = {job.label: job for job in sweep.jobs()}
+    jobs = {job.label: job for job in plan.jobs()}
     for row, cls in (("ResNet, direct", "ImageEmbedder"), ("PAUL", "PatchNet")):
         start = jobs[f"{row}, seed 3"].needs
         config = yaml.safe_load((start.folder.parent.with_suffix(".yaml")).read_text())
@@ -113,11 +111,11 @@ def finished(folder, seed, mAP):  # noqa: N803
 
 
 def test_the_report_has_our_figures_beside_the_published_ones(root, tmp_path):
-    sweep = Sweep(load_table(table_file(tmp_path)), "synthetic", tmp_path / "out", [0, 1],
+    plan = Plan(load_table(table_file(tmp_path)), "synthetic", tmp_path / "out", [0, 1],
                   {"data.root": str(root), "pretrain": False})
-    for job, mAP in zip(sweep.jobs(), (0.25, 0.4, 0.35), strict=False):  # KNN 0, Single 0, KNN 1  # noqa: N806
+    for job, mAP in zip(plan.jobs(), (0.25, 0.4, 0.35), strict=False):  # KNN 0, Single 0, KNN 1  # noqa: N806
         finished(job.folder, int(job.folder.name[5:]), mAP)
-    text = write_report(sweep, {sweep.jobs()[3].folder: "status 2: no memory\n all of it"})
+    text = write_report(plan, {plan.jobs()[3].folder: "status 2: no memory\n all of it"})
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
     assert lines[0] == ["row", "seeds", "standard rank-1", "standard mAP", "cross rank-1", "cross mAP",
                         "paper, Market-1501 rank-1", "paper, Market-1501 mAP"]
@@ -140,15 +138,15 @@ def test_a_sweep_is_drawn_over_its_values(root, tmp_path):
     axis = {"option": "judge.mu", "label": "threshold μ", "values": [0.1, 0.5]}
     content = {key: value for key, value in TABLE.items() if key != "rows"} | {"axis": axis}
     (tmp_path / "curve.yaml").write_text(yaml.safe_dump(content))
-    sweep = Sweep(load_table(str(tmp_path / "curve.yaml")), "synthetic", tmp_path / "out", [0],
+    plan = Plan(load_table(str(tmp_path / "curve.yaml")), "synthetic", tmp_path / "out", [0],
                   {"data.root": str(root), "pretrain": False})
-    jobs = sweep.jobs()
+    jobs = plan.jobs()
     assert [job.argv[job.argv.index("--judge.mu") + 1] for job in jobs] == ["0.1", "0.5"]
     for job in jobs:
         finished(job.folder, 0, 0.3)
-    text = write_report(sweep, {})
+    text = write_report(plan, {})
     assert "| μ = 0.1 | 1 | 60.0 | 30.0 |" in text and "picture only" in text
-    assert "threshold μ" in (tmp_path / "out" / "plot.svg").read_text() or (tmp_path / "out" / "plot.png").exists()
+    assert "<!-- threshold μ -->" in (tmp_path / "out" / "plot.svg").read_text(encoding="utf-8")
 
 
 def small(tmp_path, root, out):

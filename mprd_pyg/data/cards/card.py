@@ -10,21 +10,13 @@ from typing import Any
 import numpy as np
 import yaml
 
-from mprd_pyg.data.cards import checks, roots
+from mprd_pyg.data.cards import roots
+from mprd_pyg.data.cards.counts import deviations, shared_identities
 from mprd_pyg.data.cards.layouts import READERS, Listing
 from mprd_pyg.data.cards.naming import to_table
-from mprd_pyg.data.cards.schema import (
-    CardError,
-    Checked,
-    Counts,
-    DataRootError,
-    Evaluation,
-    Repeats,
-    Split,
-    build,
-    nearest,
-    plain,
-)
+from mprd_pyg.data.cards.rules import check_card
+from mprd_pyg.data.cards.schema import Counts, DataRootError, Evaluation, Repeats, Split
+from mprd_pyg.data.cards.typed_yaml import CardError, Checked, build, nearest, plain
 from mprd_pyg.data.table import ImageTable
 
 logger = logging.getLogger(__name__)
@@ -95,7 +87,7 @@ class DataCard(Checked):
 
     def __post_init__(self):
         super().__post_init__()
-        checks.check_card(self)
+        check_card(self)
 
     @classmethod
     def names(cls) -> list[str]:
@@ -174,7 +166,7 @@ class DataCard(Checked):
         unmatched = self._report_unmatched(listing, root)
         frame = to_table(self, listing)
         frame.attrs.update(root=str(root), unmatched=unmatched)
-        for text in checks.shared_identities(self, frame) + self.deviations(frame):
+        for text in shared_identities(self, frame) + self.deviations(frame):
             logger.warning("%s: %s", self.name, text)
         return frame
 
@@ -198,7 +190,7 @@ class DataCard(Checked):
 
     def deviations(self, frame: ImageTable) -> list[str]:
         """What differs between a scanned table and the expected counts, one sentence per figure."""
-        return checks.deviations(self, frame)
+        return deviations(self, frame)
 
     def evaluation_sets(self, frame: ImageTable) -> tuple[np.ndarray, np.ndarray]:
         """The table rows that are queries and those that are ranked, as int64 arrays (Q,) and (G,)."""
@@ -212,11 +204,57 @@ class DataCard(Checked):
 
     def check_evaluable(self, frame: ImageTable) -> None:
         """Raise ``ValueError`` unless some query has an image of its identity in another camera's gallery."""
-        checks.check_evaluable(self, frame)
+        query, gallery = (frame.iloc[rows] for rows in self.evaluation_sets(frame))
+        for name, rows in (("query", query), ("gallery", gallery)):
+            if len(rows) == 0:
+                raise ValueError(f"card {self.name!r}: no {name} images, so nothing can be ranked; only training "
+                                 f"is possible. Expected below the root: {self._source(name)}")
+            unknown = rows["path"][rows["person_id"] < 0]
+            if len(unknown):
+                raise ValueError(f"card {self.name!r}: {len(unknown)} {name} images have no identity, first: "
+                                 f"{', '.join(unknown.iloc[:5])}; to rank, the pattern needs the group 'person'")
+        pairs = [rows.loc[~rows["person_id"].isin(self.distractor_ids), ["person_id", "camera_id"]]
+                 .drop_duplicates() for rows in (query, gallery)]
+        both = pairs[0].merge(pairs[1], on="person_id", suffixes=("_query", "_gallery"))
+        cameras = sorted(set(query["camera_id"]) | set(gallery["camera_id"]))
+        shown = ", ".join(map(str, cameras[:10]))
+        if not (both["camera_id_query"] != both["camera_id_gallery"]).any():
+            raise ValueError(f"card {self.name!r}: no identity is seen in two cameras among query and gallery "
+                             f"(cameras found: {shown}), so every query would be skipped; check the group "
+                             f"'camera' in the pattern {self.pattern}")
+        if self.evaluation.single_shot and len(cameras) != 2:
+            raise ValueError(f"card {self.name!r}: single shot needs exactly two cameras among query and gallery, "
+                             f"found {shown}: give camera_names that join them, or leave single_shot")
+        if not self.evaluation.cross_camera_valid:
+            logger.warning("%s: camera labels are meaningless; no cross-camera figure is valid", self.name)
 
     def describe(self) -> str:
-        """The card in words: layout, expected counts, protocol, terms, traps, citation."""
-        return checks.describe(self)
+        """The card in words, one line per fact."""
+        lines = [f"{self.name}: {self.title}".rstrip(": "), f"layout: {self.layout}; pattern: {self.pattern}"]
+        for name, split in self.splits.items():
+            pattern = f", pattern {split.pattern}" if split.pattern else ""
+            lists = f", listed in {' and '.join(split.lists)}" if split.lists else ""
+            lines.append(f"split {name}: {' or '.join(split.folder)}{lists}{pattern}"
+                         f"{' (optional)' if split.optional else ''}")
+        for name, count in self.counts.items():
+            figures = [f"{getattr(count, what):,} {what}" for what in Counts.__dataclass_fields__
+                       if getattr(count, what) is not None]
+            lines.append(f"expected in {name}: {', '.join(figures)}")
+        if self.repeats:
+            how = f"listed in {self.repeats.file}" if self.repeats.file else f"drawn from seed {self.repeats.seed}"
+            lines.append(f"split number {self.split} of {self.repeats.count}, by identity, {how}")
+        lines.append(f"evaluation: {self.evaluation.protocol}"
+                     + ("" if self.evaluation.cross_camera_valid else " (camera labels are meaningless)"))
+        lines += [f"{what}: {text.strip()}" for what, text in
+                  (("obtaining", self.obtaining), ("terms", self.terms), ("citation", self.citation)) if text]
+        lines += [f"trap: {trap}" for trap in self.traps]
+        lines += [f"published, {method}: " + ", ".join(f"{name} {value:g}" for name, value in row.items())
+                  for method, row in self.reference.items()]
+        return "\n".join(lines)
+
+    def _source(self, split: str) -> str:
+        source = self.splits.get(split)
+        return " or ".join(source.folder) if source else f"the card declares no split {split!r}"
 
 
 @functools.cache        # explaining a wrong root reads them all

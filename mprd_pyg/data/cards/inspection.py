@@ -1,19 +1,16 @@
 """What is on disk against what a card promises: counts, unreadable files, and files that are the same."""
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from mprd_pyg.data.cards.card import DataCard
-from mprd_pyg.data.cards.checks import deviations, expected_counts, shared_identities
-from mprd_pyg.data.cards.schema import SPLITS
+from mprd_pyg.data.cards.counts import compare_counts, deviations, shared_identities
 from mprd_pyg.data.images import find_unreadable
-from mprd_pyg.data.table import ImageTable, table_root
-
-FIGURES = ("images", "identities", "cameras", "junk", "distractors")
+from mprd_pyg.data.table import table_root
 
 
 @dataclass
@@ -52,22 +49,7 @@ def inspect_root(card: DataCard, root: str | Path, decode: bool = True, workers:
     if unreadable:
         differences.append(f"{len(unreadable):,} images cannot be read")
     duplicates = find_duplicates(table_root(frame), frame["path"].tolist(), workers) if decode else []
-    return Inspection(count_splits(card, frame), differences, unreadable, duplicates)
-
-
-def count_splits(card: DataCard, frame: ImageTable) -> dict[str, dict[str, tuple[int, int | None]]]:
-    """Per split that is there or promised: figure -> (found, promised); see :data:`FIGURES`."""
-    promised, junk, table = expected_counts(card, frame.attrs.get("root")), frame.attrs.get("junk", {}), {}
-    for split in SPLITS:
-        rows = frame[frame["split"] == split]
-        if not len(rows) and split not in promised and split not in junk:
-            continue
-        nobody = rows["person_id"].isin(card.distractor_ids)
-        found = (len(rows), rows["person_id"][(rows["person_id"] >= 0) & ~nobody].nunique(),
-                 rows["camera_id"].nunique(), junk.get(split, 0), int(nobody.sum()))
-        table[split] = {figure: (number, getattr(promised.get(split), figure, None))
-                        for figure, number in zip(FIGURES, found, strict=True)}
-    return table
+    return Inspection(compare_counts(card, frame), differences, unreadable, duplicates)
 
 
 def find_duplicates(root: Path, paths: Sequence[str], workers: int = 8) -> list[list[str]]:
@@ -79,14 +61,7 @@ def find_duplicates(root: Path, paths: Sequence[str], workers: int = 8) -> list[
     alike = [path for group in sizes.values() if len(group) > 1 for path in group]
     same = defaultdict(list)
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        for path, digest in zip(alike, pool.map(lambda path: _digest(root / path), alike), strict=True):
+        for path, digest in zip(alike, pool.map(lambda path: sha256((root / path).read_bytes()).digest(), alike),
+                                strict=True):
             same[digest].append(path)
     return sorted(sorted(group) for group in same.values() if len(group) > 1)
-
-
-def _digest(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(2**20):
-            digest.update(block)
-        return digest.digest()

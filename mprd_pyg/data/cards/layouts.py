@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from mprd_pyg.data.cards.naming import is_number, number_names
+from mprd_pyg.data.cards.random_choices import random_split, recorded_split
 from mprd_pyg.data.cards.schema import DataRootError, Split
-from mprd_pyg.data.cards.splits import random_split, recorded_split
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
@@ -173,8 +173,7 @@ def read_repeated(card, root: Path) -> Listing:
         test = recorded_split(root / card.repeats.file, card.split, persons)
     else:
         test = persons - random_split(persons, card.repeats.train_fraction, card.repeats.seed, card.split)
-    listing.entries = [entry._replace(split="query" if entry.person in test else "train")
-                       for entry in listing.entries]
+    listing.entries = [entry._replace(split="query" if entry.person in test else "train") for entry in listing.entries]
     return listing
 
 

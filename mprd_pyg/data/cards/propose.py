@@ -1,5 +1,4 @@
 """A data card for a folder of crops that has none: its splits, its names, and what was found in it."""
-import dataclasses
 import logging
 import os
 import re
@@ -8,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mprd_pyg.data.cards.card import DataCard
+from mprd_pyg.data.cards.counts import compare_counts
 from mprd_pyg.data.cards.guess import Field, choose, find_fields, make_pattern, usual_depth
 from mprd_pyg.data.cards.layouts import walk_images
-from mprd_pyg.data.cards.schema import Counts, DataRootError, Split
+from mprd_pyg.data.cards.schema import DataRootError, Split
 from mprd_pyg.data.table import ImageTable
 
 FOLDERS = {"train": ("bounding_box_train", "train", "training"), "query": ("query", "queries", "probe"),
@@ -171,12 +171,10 @@ def _scan(card: DataCard, folder: Path) -> ImageTable:
 
 def _with_counts(card: DataCard, frame: ImageTable) -> DataCard:
     """The card with the counts of what was found, so that a later check tells what has changed."""
-    counts = {}
-    for split, part in frame.groupby("split"):
-        person = part["person_id"][(part["person_id"] >= 0) & ~part["person_id"].isin(card.distractor_ids)]
-        counts[split] = Counts(images=len(part), identities=person.nunique(), cameras=part["camera_id"].nunique(),
-                               junk=frame.attrs["junk"].get(split) or None)
-    return dataclasses.replace(card, counts=counts)
+    rows = {split: {figure: found for figure, (found, _) in row.items() if figure != "distractors"}
+            for split, row in sorted(compare_counts(card, frame).items())}
+    return card.replace(counts={split: row | {"junk": row["junk"] or None} for split, row in rows.items()
+                                if row["images"]})
 
 
 def _safe(name: str) -> str:

@@ -1,23 +1,19 @@
 """Painting a body by number: points in body coordinates become polygons and ovals of material codes.
 
 Body coordinates are x to the person's left, y up and z forward, in body heights, seen without perspective
-from the direction of the pose. A code holds a tone (lowest bit: shaded or lit), a material (four bits) and
-whether the material's second colour is meant (SECOND).
+from the direction of the pose.
 """
-
-from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from mprd_pyg.data.pedestrian.materials import LIT, SHADE
 from mprd_pyg.data.pedestrian.raster import Raster
 from mprd_pyg.data.pedestrian.wardrobe import Draws
 
 CANVAS = (192, 384)  # width and height of the picture in which figures are drawn
-SKIN, HAIR, UPPER, INNER, LOWER, SHOES, BAG, SCARF, HAT, DARK, SOLE, TIGHTS, SHADOW = range(1, 14)
-SHADE, LIT, SECOND = 0, 1, 32
 SIDES = (-1, 1)
 Point = tuple[float, float, float]
 
@@ -37,7 +33,7 @@ class Pose:
     light: int  # the side the light comes from, -1 or 1
 
     @classmethod
-    def draw(cls, d: Draws, heading: float, pitch: float) -> Pose:
+    def draw(cls, d: Draws, heading: float, pitch: float) -> "Pose":
         """Return a random pose; most people walk along the camera's ``heading`` (degrees), either way."""
         height = d.uniform(312, 364)
         along = heading + 180 * d.integer(0, 2) + d.uniform(-40, 40)
@@ -48,7 +44,7 @@ class Pose:
             height=height, yaw=math.radians(anywhere if d.chance(0.35) else along),
             swing=d.pick(SIDES) * (d.uniform(0.2, 0.5) if d.chance(0.75) else d.uniform(0, 0.1)),
             arms=(d.pick(arms), d.pick(arms)), lean=d.uniform(-0.01, 0.05), pitch=pitch, light=d.pick(SIDES),
-        )  # fmt: skip
+        )
 
 
 class Brush:
@@ -96,7 +92,7 @@ class Brush:
                 length = max(math.hypot(bx - ax, by - ay), 1e-6) / tall
                 nx, ny = (ay - by) / length, (bx - ax) / length
                 sides = [(ax + nx * ra, ay + ny * ra), (ax - nx * ra, ay - ny * ra),
-                         (bx - nx * rb, by - ny * rb), (bx + nx * rb, by + ny * rb)]  # fmt: skip
+                         (bx - nx * rb, by - ny * rb), (bx + nx * rb, by + ny * rb)]
                 self.polygon(sides, material, tone)
 
     def sheath(self, sections, material: int) -> None:

@@ -1,19 +1,17 @@
 """One synthetic picture: a place, the person in it, perhaps someone or something in the way, and a camera."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 from PIL import Image
 
-from mprd_pyg.data.pedestrian import brush
-from mprd_pyg.data.pedestrian.brush import CANVAS, LIT, LOWER, SECOND, SHADOW, UPPER, Pose
-from mprd_pyg.data.pedestrian.cameras import camera_of, photograph
+from mprd_pyg.data.pedestrian import materials as m
+from mprd_pyg.data.pedestrian.brush import CANVAS, Pose
 from mprd_pyg.data.pedestrian.figure import Figure
 from mprd_pyg.data.pedestrian.places import STREET, paint_place, tint
 from mprd_pyg.data.pedestrian.raster import Raster
+from mprd_pyg.data.pedestrian.street_cameras import camera_of, photograph
 from mprd_pyg.data.pedestrian.wardrobe import (
     DISTRACTOR,
     DOMAINS,
@@ -32,31 +30,31 @@ STRANGERS = 1_000_000  # numbers of the people who come into the picture start h
 def _colours(who: Identity) -> np.ndarray:
     """Return the RGB of each code as one identity wears it, (64, 3) uint8."""
     first = {
-        brush.SKIN: who.skin, brush.HAIR: who.hair, brush.DARK: (34, 32, 36), brush.SOLE: (226, 224, 216),
-        brush.TIGHTS: (50, 46, 52), UPPER: PALETTE[who.upper], LOWER: PALETTE[who.lower],
-        brush.INNER: PALETTE[who.inner], brush.SHOES: PALETTE[who.shoes], brush.BAG: PALETTE[who.bag_colour],
-        brush.SCARF: PALETTE[who.scarf or "red"], brush.HAT: PALETTE[who.hat],
-    }  # fmt: skip
-    second = {UPPER: PALETTE[who.upper_second], LOWER: PALETTE[who.lower_second]}
-    table = np.zeros((2 * SECOND, 3), dtype=np.uint8)
-    for code in range(2 * SECOND):
-        colours = second if code & SECOND else first
-        table[code] = tint(colours.get(code % SECOND // 2, (0, 0, 0)), 100 if code & 1 else 72)
+        m.SKIN: who.skin, m.HAIR: who.hair, m.DARK: (34, 32, 36), m.SOLE: (226, 224, 216),
+        m.TIGHTS: (50, 46, 52), m.UPPER: PALETTE[who.upper], m.LOWER: PALETTE[who.lower],
+        m.INNER: PALETTE[who.inner], m.SHOES: PALETTE[who.shoes], m.BAG: PALETTE[who.bag_colour],
+        m.SCARF: PALETTE[who.scarf or "red"], m.HAT: PALETTE[who.hat],
+    }
+    second = {m.UPPER: PALETTE[who.upper_second], m.LOWER: PALETTE[who.lower_second]}
+    table = np.zeros((2 * m.SECOND, 3), dtype=np.uint8)
+    for code in range(2 * m.SECOND):
+        colours = second if code & m.SECOND else first
+        table[code] = tint(colours.get(code % m.SECOND // 2, (0, 0, 0)), 100 if code & 1 else 72)
     return table
 
 
 def _patterned(codes: np.ndarray, who: Identity, pose: Pose) -> np.ndarray:
     """Return the codes with the second colour where the clothes' patterns have it."""
-    material, period = codes % SECOND // 2, who.period
+    material, period = codes % m.SECOND // 2, who.period
     y = (np.arange(CANVAS[1]) - round(pose.ground))[:, None]
     x = (np.arange(CANVAS[0]) - round(pose.x))[None, :]
     rows, columns = y % period < period // 2, x % period < period // 2
     low = -1000 * y < 690 * round(pose.height)
     upper = {"hoops": rows, "stripes": columns, "checks": rows ^ columns, "two-tone": low}
     if who.upper_pattern in upper:
-        codes = codes | (SECOND * ((material == UPPER) & upper[who.upper_pattern])).astype(np.uint8)
+        codes = codes | (m.SECOND * ((material == m.UPPER) & upper[who.upper_pattern])).astype(np.uint8)
     if who.lower_pattern == "checks":
-        codes = codes | (SECOND * ((material == LOWER) & (y % 12 < 6) & (x % 12 < 6))).astype(np.uint8)
+        codes = codes | (m.SECOND * ((material == m.LOWER) & (y % 12 < 6) & (x % 12 < 6))).astype(np.uint8)
     return codes
 
 
@@ -64,7 +62,7 @@ def _place_figure(picture: np.ndarray, who: Identity, pose: Pose) -> None:
     """Draw a figure and its shadow into the picture."""
     codes, pixels = _patterned(Figure(who, pose).codes(), who, pose).ravel(), picture.reshape(-1, 3)
     painted = np.flatnonzero(codes)
-    shaded = codes[painted] == 2 * SHADOW + LIT
+    shaded = codes[painted] == 2 * m.SHADOW + m.LIT
     shadow, body = painted[shaded], painted[~shaded]
     pixels[shadow] = pixels[shadow] // 8 * 5
     pixels[body] = _colours(who).take(codes[body], axis=0)
@@ -97,7 +95,7 @@ def _place_obstacle(draw: Raster, d: Draws) -> None:
 def render(
     person: int, camera: int, frame: int, *, domain: str = "target", seed: int = 0, kind: int = PERSON,
     width: int = 64, height: int = 128, camera_gap: float = 1.0,
-) -> Image.Image:  # fmt: skip
+) -> Image.Image:
     """Draw one picture; it depends on these numbers only, not on what was drawn before.
 
     Args:

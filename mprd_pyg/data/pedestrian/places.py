@@ -1,7 +1,5 @@
 """Where people walk: a painted wall above a painted ground, wider than a picture, seen at a random offset."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -170,9 +168,8 @@ def _zebra(draw: Raster, d: Draws, colour: RGB, top: int) -> None:
 
 
 WALLS = {"brick": _brick, "hedge": _hedge, "panel": _panel, "corridor": _corridor, "glass": _glass,
-         "shop": _shop, "fence": _fence, "cars": _cars}  # fmt: skip
-GROUNDS = {"slabs": _slabs, "tiles": _tiles, "cobbles": _cobbles, "grass": _grass, "road": _road,
-           "zebra": _zebra}  # fmt: skip
+         "shop": _shop, "fence": _fence, "cars": _cars}
+GROUNDS = {"slabs": _slabs, "tiles": _tiles, "cobbles": _cobbles, "grass": _grass, "road": _road, "zebra": _zebra}
 
 
 @lru_cache(maxsize=64)

@@ -3,8 +3,6 @@
 Drawing libraries decide the pixels on an edge in floating point, differently from version to version.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np

@@ -4,8 +4,6 @@ Clothing colours come from a short weighted list, so that many identities share 
 told apart by cut, pattern, hair, shoes and bag. The two domains dress differently.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -57,10 +55,9 @@ PALETTE = {
     "red": (186, 40, 44), "maroon": (112, 32, 48), "orange": (222, 116, 44), "yellow": (226, 190, 62),
     "green": (50, 116, 70), "olive": (100, 102, 60), "teal": (38, 124, 130), "beige": (200, 178, 140),
     "brown": (108, 74, 50), "pink": (224, 146, 166), "purple": (104, 68, 136),
-}  # fmt: skip
+}
 SKIN = ((244, 208, 180), (228, 184, 150), (204, 154, 116), (166, 114, 80), (122, 80, 56), (88, 58, 44))
-HAIR = {(34, 28, 28): 6, (66, 44, 34): 4, (112, 76, 48): 2, (196, 158, 96): 2, (142, 66, 40): 1,
-        (168, 166, 164): 2}  # fmt: skip
+HAIR = {(34, 28, 28): 6, (66, 44, 34): 4, (112, 76, 48): 2, (196, 158, 96): 2, (142, 66, 40): 1, (168, 166, 164): 2}
 UPPER = {
     "target": {"black": 5, "white": 3, "grey": 3, "navy": 3, "red": 2, "green": 2, "beige": 2, "blue": 1},
     "source": {"white": 4, "sky": 3, "black": 2, "orange": 2, "yellow": 2, "teal": 2, "purple": 2, "red": 2},
@@ -73,10 +70,7 @@ UPPER_KIND = {
     "target": {"tee": 3, "long": 3, "hoodie": 3, "jacket": 4, "coat": 3, "dress": 1},
     "source": {"tee": 5, "long": 3, "hoodie": 2, "jacket": 3, "coat": 1, "dress": 3},
 }
-LOWER_KIND = {
-    "target": {"trousers": 6, "shorts": 2, "skirt": 2},
-    "source": {"trousers": 4, "shorts": 4, "skirt": 2},
-}
+LOWER_KIND = {"target": {"trousers": 6, "shorts": 2, "skirt": 2}, "source": {"trousers": 4, "shorts": 4, "skirt": 2}}
 UPPER_PATTERN = {"plain": 5, "hoops": 3, "stripes": 2, "checks": 2, "logo": 3, "two-tone": 3}
 LOWER_PATTERN = {"plain": 7, "side stripe": 2, "checks": 1}
 HAIR_STYLE = {"short": 5, "long": 3, "ponytail": 2, "bun": 1, "bald": 1, "cap": 3, "beanie": 1, "hood": 1}
@@ -138,4 +132,4 @@ def draw_identity(seed: int, domain: str, kind: int, number: int) -> Identity:
         lower_pattern=d.pick(LOWER_PATTERN), lower_width=d.uniform(0.85, 1.35), bare_legs=d.chance(0.6),
         shoes=d.pick(SHOES), boots=d.chance(0.2), bag=d.pick(BAG), bag_colour=d.pick(ACCENT),
         bag_side=d.pick((-1, 1)), scarf=d.pick(ACCENT) if d.chance(0.15) else None,
-    )  # fmt: skip
+    )

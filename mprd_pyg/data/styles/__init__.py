@@ -1,1 +1,1 @@
-"""Camera styles: one image in the look of another camera."""
+"""Camera styles: a training image in the look of another camera, by CamStyle's images or by the cameras' colours."""

@@ -16,20 +16,18 @@ def rgb_to_lab(image: Tensor) -> Tensor:
     return _offset(_mix(_TO_LAB, _root(_mix(_TO_XYZ / _WHITE[:, None], _linear(image)))), -16.0)
 
 
-def lab_to_rgb(lab: Tensor) -> Tensor:
-    """L*, a*, b*, (..., 3, H, W), to sRGB; colours that no screen shows are clipped to 0..1."""
-    return _gamma(_lab_to_linear(lab))
-
-
 def bytes_to_lab(image: Tensor) -> Tensor:
-    """The same from uint8, several times faster: the powers are looked up, which moves L* by 0.02 at most."""
+    """uint8 sRGB to L*, a*, b*, several times faster: the powers are looked up, which moves L* by 0.02 at most."""
     linear, root, _ = _tables(image.device)
     t = _mix(_TO_XYZ / _WHITE[:, None], linear.take(image.long()))
     return _offset(_mix(_TO_LAB, root.take(t.mul_(len(root) - 1).round_().long().clamp_(0, len(root) - 1))), -16.0)
 
 
 def lab_to_bytes(lab: Tensor) -> Tensor:
-    """The same to uint8, rounded; at most one level from the exact value."""
+    """L*, a*, b*, (..., 3, H, W), to uint8 sRGB, at most one level from the exact value.
+
+    Colours that no screen shows are clipped.
+    """
     gamma = _tables(lab.device)[2]
     return gamma.take(_lab_to_linear(lab).mul_(len(gamma) - 1).round_().long())
 

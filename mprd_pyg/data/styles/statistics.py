@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mprd_pyg.data.styles.colour import bytes_to_lab, lab_to_bytes, rgb_to_lab
-from mprd_pyg.data.views import stream
+from mprd_pyg.random_streams import stream
 
 
 @dataclass(frozen=True)

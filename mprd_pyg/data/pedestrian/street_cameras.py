@@ -4,8 +4,6 @@ Each domain has six cameras, each with its own place (:mod:`mprd_pyg.data.pedest
 enough for untrained features to be grouped by camera, yet leave people recognisable to the eye.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -73,7 +71,7 @@ def camera_of(domain: str, number: int, gap: float = 1.0) -> StreetCamera:
         own, gain=tuple(1 + gap * (g - 1) for g in own.gain), exposure=1 + gap * (own.exposure - 1),
         contrast=1 + gap * (own.contrast - 1), gamma=1 + gap * (own.gamma - 1),
         rows=round(128 + gap * (own.rows - 128)), blur=round(gap * own.blur), noise=round(gap * own.noise),
-    )  # fmt: skip
+    )
 
 
 @lru_cache(maxsize=64)

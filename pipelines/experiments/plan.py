@@ -1,8 +1,8 @@
-"""From a table to commands: which runs it takes, where they lie, and what they start from."""
+"""What a table takes on one card: its runs, where they lie, what they start from, and their commands."""
 import hashlib
 import importlib
 import json
-import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from mprd_pyg.data.pedestrian.synthetic import write_synthetic
+from mprd_pyg.data import write_synthetic
+from mprd_pyg.files import replacing
 from pipelines.command_line import cli
 from pipelines.experiments.table import Row, Table
 
@@ -47,7 +48,7 @@ class Job:
         return [*self.argv, "--out", str(self.folder)]
 
 
-class Sweep:
+class Plan:
     """A table's runs on one card.
 
     Args:
@@ -65,6 +66,8 @@ class Sweep:
 
     def __init__(self, table: Table, card: str, out: Path, seeds: Sequence[int], options: dict[str, Any],
                  config: str | None = None, initial: str | None = None):
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"a seed was given twice: {list(seeds)}")
         self.table, self.card, self.out, self.seeds = table, card, out.absolute(), list(seeds)
         self.options, self.initial = options, initial
         self.module = importlib.import_module(f"pipelines.{table.pipeline}")
@@ -95,6 +98,26 @@ class Sweep:
                     if each is not None:
                         jobs.setdefault(each.folder, each)
         return list(jobs.values())
+
+    def record(self, jobs: list[Job]) -> None:
+        """Write each run's options to ``experiment.json``; refuse a folder in which they were others.
+
+        Raises:
+            ValueError: the first run whose options differ.
+        """
+        path = self.out / "experiment.json"
+        runs = {str(job.folder.relative_to(self.out)): [job.pipeline, *job.argv] for job in jobs}
+        before = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.is_file() else {}
+        for name, argv in runs.items():
+            if before.get(name, argv) != argv:
+                changed = Counter(_flag_values(argv))
+                changed.subtract(Counter(_flag_values(before[name])))
+                listed = ", ".join(f"{'now' if count > 0 else 'before'} {part}"
+                                   for part, count in changed.items() if count)
+                raise ValueError(f"{self.out} was begun with other options ({name}: {listed}): give another --out")
+        with replacing(path) as part:
+            record = {"table": self.table.title, "card": self.card, "runs": before | runs}
+            part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
     def job(self, row: Row, seed: int) -> Job:
         """The run of a row (or of the row before that is the same) and a seed."""
@@ -130,9 +153,8 @@ class Sweep:
         key = f"{network['class_path'].rpartition('.')[2]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
         path = self.out / "pretrained" / f"{key}.yaml"
         if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.with_suffix(".part").write_text(text, encoding="utf-8")
-            os.replace(path.with_suffix(".part"), path)
+            with replacing(path) as part:
+                part.write_text(text, encoding="utf-8")
         return Job("pretrain", f"pre-training {key}, seed {seed}", self.out / "pretrained" / key / f"seed_{seed}",
                    ["--config", str(path), "--seed", str(seed), "--progress", "false"])
 
@@ -167,3 +189,8 @@ def flags(options: dict[str, Any]) -> list[str]:
     """Options as command-line flags; values as JSON, which is YAML too, strings as they are."""
     return [part for name, value in options.items() if value is not None
             for part in (f"--{name}", value if isinstance(value, str) else json.dumps(value))]
+
+
+def _flag_values(argv: list[str]) -> list[str]:
+    """The pipeline, and each flag with its value."""
+    return [argv[0], *(f"{flag} {value}" for flag, value in zip(argv[1::2], argv[2::2], strict=True))]

@@ -7,7 +7,8 @@ from torch import Tensor
 from mprd_pyg.data.styles.camstyle import style_columns
 from mprd_pyg.data.styles.statistics import CameraStatistics, StyleTransfer, positions
 from mprd_pyg.data.table import ImageTable
-from mprd_pyg.data.views import CAMERA, read_batch, row_uniform
+from mprd_pyg.data.views import CAMERA, read_batch
+from mprd_pyg.random_streams import row_uniform
 
 
 class StatisticsStyle:
@@ -79,4 +80,4 @@ class CamStyleImages:
 
 def _choose(rows: Sequence[int], seed: int, count: Tensor) -> Tensor:
     """(B,) a number below ``count`` for each row."""
-    return (torch.from_numpy(row_uniform(seed, rows, CAMERA, 1)[:, 0]) * count).long().clamp_max(count - 1)
+    return (row_uniform(seed, rows, CAMERA, 1)[:, 0] * count).long().clamp_max(count - 1)
