@@ -7,10 +7,7 @@ share clothing colours and cameras change every colour, so neither pixels nor co
 from __future__ import annotations
 
 import json
-import os
 import re
-import secrets
-import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from mprd_pyg.data.pedestrian import DISTRACTOR, DOMAINS, JUNK, PERSON, render
+from mprd_pyg.files import new_folder
 
 VERSION = 1  # raise it when the same parameters give other pictures
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
@@ -102,27 +100,21 @@ def write_synthetic(
     if _already_there(root, parameters):
         return root
     plan = plan_images(identities, cameras, images_per_camera, distractors, junk, image_format)
-    partial = root.absolute().parent / f".{root.name}.{secrets.token_hex(4)}.partial"
-    try:
+    with new_folder(root) as made:
         for folder in (TRAIN, QUERY, GALLERY):
-            (partial / folder).mkdir(parents=True)
+            (made / folder).mkdir()
         for item in tqdm(plan, desc=f"drawing {root.name}", unit="image", leave=False, disable=None):
             image = render(item.person, item.camera, item.frame, kind=item.kind, domain=domain, seed=seed,
                            width=width, height=height, camera_gap=camera_gap)  # fmt: skip
-            image.save(partial / item.folder / item.name, quality=95, subsampling=0)
+            image.save(made / item.folder / item.name, quality=95, subsampling=0)
         title = f"Synthetic pedestrians: {domain} domain, seed {seed}"
-        contact_sheet(partial, title=title).save(partial / "contact_sheet.png")
+        contact_sheet(made, title=title).save(made / "contact_sheet.png")
         record = {
             "generator": "mprd_pyg.data.pedestrian.synthetic", "version": VERSION, "parameters": parameters,
             "counts": _counts(plan),
         }  # fmt: skip
-        (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        if not _already_there(root, parameters):  # another process may have been faster
-            if root.is_dir():
-                root.rmdir()
-            os.rename(partial, root)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        (made / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    _already_there(root, parameters)  # another process may have been faster, and with other parameters
     return root
 
 

@@ -142,4 +142,5 @@ class TensorBuilder:
         else:
             z = drnl(edge_index, root_index, len(nodes))
         ptr = cumulated(torch.bincount(owner, minlength=count))
-        return FlatSubgraphs(nodes - owner * total, z, edge_index, torch.searchsorted(head, ptr), root_index, owner, ptr)
+        edge_ptr = torch.searchsorted(head, ptr)
+        return FlatSubgraphs(nodes - owner * total, z, edge_index, edge_ptr, root_index, owner, ptr)

@@ -1,4 +1,5 @@
 """Reading saved pair subgraphs: a PyG dataset over memory-mapped Arrow files."""
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ class PairSubgraphDataset(Dataset):
         if self._paths is not None:
             per_node["path"] = self._paths[flat.n_id.numpy()].tolist()
             if self.image_root is not None:
-                per_node["path"] = [str(Path(self.image_root, path)) for path in per_node["path"]]
+                per_node["path"] = [os.path.join(self.image_root, path) for path in per_node["path"]]
         return PairData(n_id=flat.n_id, z=flat.z, num_nodes=len(flat.n_id), edge_index=flat.edge_index,
                         root_index=flat.root_index, **per_pair, **per_node, **per_edge)
 
@@ -146,9 +147,9 @@ class PairSubgraphDataset(Dataset):
         part = torch.searchsorted(self._start, places, right=True) - 1
         order = part.argsort(stable=True)
         used, count = part[order].unique_consecutive(return_counts=True)
-        packed = PackedSubgraphs.join([self._parts[p].take(rows - self._start[p]) for p, rows in
-                                       zip(used.tolist(), places[order].split(count.tolist()), strict=True)])
-        packed = packed.take(order.argsort())
+        taken = [self._parts[number].take(rows - self._start[number])
+                 for number, rows in zip(used.tolist(), places[order].split(count.tolist()), strict=True)]
+        packed = taken[0] if len(taken) == 1 else PackedSubgraphs.join(taken).take(order.argsort())
         flat = packed.unpack()
         per_pair = {name: column[places] for name, column in self._carried.items()}
         per_node = {name: torch.from_numpy(label[flat.n_id.numpy()]) for name, label in self._labels.items()}

@@ -49,7 +49,10 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no saved pair subgraphs: {path} does not exist")
-    return Manifest.read(path, KIND, REMEDY)
+    manifest = Manifest.read(path, KIND, REMEDY)
+    if not isinstance(manifest.about.get("image_root", ""), str):
+        raise ValueError(f"{path} was edited: its image_root is no folder; {REMEDY}")
+    return manifest
 
 
 def read_store(folder: Path, manifest: Manifest) -> Store:
@@ -60,12 +63,12 @@ def read_store(folder: Path, manifest: Manifest) -> Store:
     """
     manifest.check_files(folder, REMEDY)
     appends, images, features = [], None, None
-    for path in sorted((folder / entry.name for entry in manifest.files)):
+    for path in sorted(folder / entry.name for entry in manifest.files):
         with refusing_damage(path, REMEDY):
             if path.name == "images.arrow":  # sorted before the pairs
                 images = pa.feather.read_feather(str(path))
             elif path.suffix == ".npy":
-                features = np.load(path, mmap_mode="r", allow_pickle=False)
+                features = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
                 if features.ndim != 3 or features.dtype != np.float32:
                     raise ValueError(f"it holds {features.shape} {features.dtype}, expected (M, N, d) float32")
             else:

@@ -95,8 +95,8 @@ class PairSubgraphWriter:
                              f"only one may append at a time; open it again")
         subgraphs = PackedSubgraphs.pack(batch)
         if self._pairs and self._edge_attr != (subgraphs.edge_attr is not None):
-            raise ValueError(f"{self.folder} holds pairs {'with' if self._edge_attr else 'without'} edge_attr, and this "
-                             f"batch is not like them: give edge_attr always or never")
+            raise ValueError(f"{self.folder} holds pairs {'with' if self._edge_attr else 'without'} edge_attr, unlike "
+                             f"this batch: give edge_attr always or never")
         last, num_nodes = int(batch.n_id.max()), MAX_NODES if self.images is None else len(self.images)
         if last >= num_nodes:
             raise ValueError(f"the subgraphs name node {last}, but the image table has {num_nodes} rows")
