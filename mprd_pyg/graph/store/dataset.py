@@ -121,15 +121,15 @@ class PairSubgraphDataset(Dataset):
         """A loader that reads each batch flat by :meth:`batch`; options are those of ``torch``'s DataLoader."""
         order = (RandomSampler if shuffle else SequentialSampler)(range(len(self)))
         sampler = BatchSampler(order, batch_size, drop_last)
-        return DataLoader(_Batches(self), batch_size=None, sampler=sampler, **options)
+        return DataLoader(self, batch_size=None, sampler=sampler, collate_fn=PairSubgraphDataset.batch, **options)
 
     # -- files ---------------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
         appends, images, features = read_store(self.folder, self.manifest)
-        self._parts = [append.subgraphs for append in appends]
+        self._parts = [subgraphs for subgraphs, _ in appends]
         self._start = cumulated(torch.tensor([len(part) for part in self._parts], dtype=torch.long))
-        self._columns = pa.Table.from_batches([append.columns for append in appends], schema=COLUMNS)
+        self._columns = pa.Table.from_batches([columns for _, columns in appends], schema=COLUMNS)
         self._carried = {attribute: torch.from_numpy(_filled(self._columns[name], unknown, dtype))
                          for name, (attribute, unknown, dtype) in CARRIED.items()}
         self._table: pd.DataFrame | None = None
@@ -174,16 +174,6 @@ class PairSubgraphDataset(Dataset):
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._open()
-
-
-class _Batches:
-    """Lists of places -> batches, for a loader whose sampler draws whole batches."""
-
-    def __init__(self, dataset: PairSubgraphDataset):
-        self.dataset = dataset
-
-    def __getitem__(self, places: list[int]) -> Batch:
-        return self.dataset.batch(places)
 
 
 def _filled(column: pa.ChunkedArray, unknown: float, dtype: type) -> np.ndarray:

@@ -3,7 +3,6 @@
 A file of pairs has one row per pair. All are mapped into memory and not copied.
 """
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,28 +14,13 @@ from torch import Tensor
 from mprd_pyg.graph.pairs.flat_subgraphs import PackedSubgraphs
 from mprd_pyg.manifest import Manifest, refusing_damage
 
-MANIFEST, KIND = "manifest.json", "mprd-pyg pair subgraphs, version 2"
+MANIFEST, IMAGES, KIND = "manifest.json", "images.arrow", "mprd-pyg pair subgraphs, version 2"
 REMEDY = "restore it from a copy, or save the subgraphs anew in another folder"
 #: What is known of a pair beside its subgraph; all but epoch and branch may be unknown.
 COLUMNS = pa.schema([("similarity", pa.float32()), ("likelihood", pa.float32()), ("believed", pa.bool_()),
                      ("truth", pa.bool_()), ("epoch", pa.int32()), ("branch", pa.int32())])
-TWO = pa.list_(pa.int32(), 2)
-MAX_NODES = 2**31 - 1
-
-
-class Pairs(NamedTuple):
-    """P subgraphs, and the columns known of their pairs."""
-
-    subgraphs: PackedSubgraphs
-    columns: pa.RecordBatch
-
-
-class Store(NamedTuple):
-    """What a store holds: the files of pairs in their order, the nodes' table, and features (M, N, d)."""
-
-    appends: list[Pairs]
-    images: pd.DataFrame | None
-    features: np.ndarray | None
+TWO, MAX_NODES = pa.list_(pa.int32(), 2), 2**31 - 1
+Append = tuple[PackedSubgraphs, pa.RecordBatch]
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -55,17 +39,22 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def read_store(folder: Path, manifest: Manifest) -> Store:
+def read_store(folder: Path, manifest: Manifest) -> tuple[list[Append], pd.DataFrame | None, np.ndarray | None]:
     """Map the files that a manifest names, after comparing their checksums.
+
+    Returns:
+        The subgraphs of each append with the columns known of their pairs; the table of the graph's nodes; and
+        their features (M, N, d).
 
     Raises:
         ValueError: one is damaged, or a subgraph names nodes that there are not.
     """
     manifest.check_files(folder, REMEDY)
     appends, images, features = [], None, None
-    for path in sorted(folder / entry.name for entry in manifest.files):
+    for name in sorted((entry.name for entry in manifest.files), key=lambda name: name != IMAGES):
+        path = folder / name
         with refusing_damage(path, REMEDY):
-            if path.name == "images.arrow":  # sorted before the pairs
+            if name == IMAGES:
                 images = pa.feather.read_feather(str(path))
             elif path.suffix == ".npy":
                 features = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
@@ -73,7 +62,9 @@ def read_store(folder: Path, manifest: Manifest) -> Store:
                     raise ValueError(f"it holds {features.shape} {features.dtype}, expected (M, N, d) float32")
             else:
                 appends.append(_read_pairs(path, MAX_NODES if images is None else len(images)))
-    return Store(appends, images, features)
+                if (appends[0][0].edge_attr is None) != (appends[-1][0].edge_attr is None):
+                    raise ValueError("only some files have similarities along the edges")
+    return appends, images, features
 
 
 def write_pairs(path: Path, subgraphs: PackedSubgraphs, columns: dict[str, pa.Array]) -> None:
@@ -88,12 +79,12 @@ def write_pairs(path: Path, subgraphs: PackedSubgraphs, columns: dict[str, pa.Ar
         file.write_table(table)
 
 
-def _read_pairs(path: Path, num_nodes: int) -> Pairs:
+def _read_pairs(path: Path, num_nodes: int) -> Append:
     file = pa.ipc.open_file(pa.memory_map(str(path)))
-    if file.num_record_batches != 1:
-        raise ValueError(f"it has {file.num_record_batches} record batches, expected 1")
     rows = file.get_batch(0)
     rows.validate(full=True)
+    if file.num_record_batches > 1 or not rows.num_rows or rows["epoch"].null_count or rows["branch"].null_count:
+        raise ValueError("it is not one batch of pairs with their epochs and branches")
     nodes, edges, root_index = rows["nodes"], rows["edges"], rows["root_index"]
     edge_attr = None
     if edges.type.value_type.get_field_index("similarity") >= 0:
@@ -107,7 +98,7 @@ def _read_pairs(path: Path, num_nodes: int) -> Pairs:
                          (subgraphs.edge_index, size.repeat_interleave(subgraphs.edge_ptr.diff()))):
         if bool((index < 0).any()) or bool((index >= limit).any()):
             raise ValueError("a subgraph names nodes that there are not")
-    return Pairs(subgraphs, pa.RecordBatch.from_arrays([rows[name] for name in COLUMNS.names], schema=COLUMNS))
+    return subgraphs, pa.RecordBatch.from_arrays([rows[name] for name in COLUMNS.names], schema=COLUMNS)
 
 
 def _lists(ptr: Tensor, fields: dict[str, pa.Array]) -> pa.Array:

@@ -11,15 +11,8 @@ from torch_geometric.data import Batch
 
 from mprd_pyg.files import replacing
 from mprd_pyg.graph.pairs.flat_subgraphs import PackedSubgraphs
-from mprd_pyg.graph.store.store_files import (
-    COLUMNS,
-    KIND,
-    MANIFEST,
-    MAX_NODES,
-    read_manifest,
-    read_store,
-    write_pairs,
-)
+from mprd_pyg.graph.store import store_files
+from mprd_pyg.graph.store.store_files import IMAGES, KIND, MANIFEST, read_manifest
 from mprd_pyg.manifest import FileEntry, Manifest
 
 IMAGE_COLUMNS = ("path", "person_id", "camera_id")
@@ -50,10 +43,9 @@ class PairSubgraphWriter:
             images = images[[name for name in IMAGE_COLUMNS if name in images]].reset_index(drop=True)
         if (self.folder / MANIFEST).exists():
             self.manifest = read_manifest(self.folder)
-            store = read_store(self.folder, self.manifest)
-            self.images = store.images
-            for append in store.appends:
-                self._count(append.subgraphs, append.columns)
+            appends, self.images, _ = store_files.read_store(self.folder, self.manifest)
+            for append in appends:
+                self._count(*append)
             if images is not None and (self.images is None or not self.images.equals(images)):
                 raise ValueError(f"{self.folder} is of another run: its data are other images. Write to another folder "
                                  f"or resume with the images it began with")
@@ -61,13 +53,12 @@ class PairSubgraphWriter:
         self.manifest = Manifest(KIND, (), dict(about or {}))
         if image_root is not None:
             self.manifest.about["image_root"] = str(Path(image_root).absolute())
+        files, self.images = (), images
         if images is not None:
-            with replacing(self.folder / "images.arrow") as part:
+            with replacing(self.folder / IMAGES) as part:
                 pa.feather.write_feather(images, str(part), compression="uncompressed")
-            self.images = images
-            self._commit(FileEntry.of(self.folder / "images.arrow"))
-        else:
-            self._commit()
+            files = (FileEntry.of(self.folder / IMAGES),)
+        self._commit(*files)
 
     def __len__(self) -> int:
         return sum(self._pairs)
@@ -97,7 +88,7 @@ class PairSubgraphWriter:
         if self._pairs and self._edge_attr != (subgraphs.edge_attr is not None):
             raise ValueError(f"{self.folder} holds pairs {'with' if self._edge_attr else 'without'} edge_attr, unlike "
                              f"this batch: give edge_attr always or never")
-        last, num_nodes = int(batch.n_id.max()), MAX_NODES if self.images is None else len(self.images)
+        last, num_nodes = int(batch.n_id.max()), store_files.MAX_NODES if self.images is None else len(self.images)
         if last >= num_nodes:
             raise ValueError(f"the subgraphs name node {last}, but the image table has {num_nodes} rows")
         columns = self._columns(subgraphs.pairs.cpu().numpy(), {
@@ -105,7 +96,7 @@ class PairSubgraphWriter:
             "branch": branch})
         path = self.folder / f"pairs-{len(self._pairs):05d}.arrow"
         with replacing(path) as part:
-            write_pairs(part, subgraphs, columns)
+            store_files.write_pairs(part, subgraphs, columns)
         self._commit(*self.manifest.files, FileEntry.of(path))
         self._count(subgraphs, columns)
 
@@ -134,7 +125,7 @@ class PairSubgraphWriter:
         for name in {entry.name for entry in old.files} - {entry.name for entry in files}:
             (self.folder / name).unlink(missing_ok=True)
 
-    def _count(self, subgraphs: PackedSubgraphs, columns: Any) -> None:
+    def _count(self, subgraphs: PackedSubgraphs, columns: pa.RecordBatch | dict[str, pa.Array]) -> None:
         self._edge_attr = subgraphs.edge_attr is not None
         self._pairs.append(len(subgraphs))
         self._last_epoch.append(int(columns["epoch"].to_numpy().max()))
@@ -142,7 +133,7 @@ class PairSubgraphWriter:
     def _columns(self, pairs: np.ndarray, given: dict[str, Any]) -> dict[str, pa.Array]:
         """What is known of pairs (P, 2): what was given, and the truth by the image table."""
         columns = {}
-        for kind in COLUMNS:
+        for kind in store_files.COLUMNS:
             value = given[kind.name]
             if kind.name == "truth" and value is None and self.images is not None and "person_id" in self.images:
                 person = self.images["person_id"].to_numpy()[pairs]

@@ -333,7 +333,7 @@ def test_forged_files_with_right_checksums_are_refused(store, parts):
             PairSubgraphDataset(store)
 
     def replaced(name, values):
-        place = table.schema.get_field_index(name)
+        place = table.column_names.index(name)
         changed = table.set_column(place, name, pa.chunked_array([values]) if isinstance(values, pa.Array) else values)
 
         def write(path):
@@ -351,6 +351,11 @@ def test_forged_files_with_right_checksums_are_refused(store, parts):
     refused(replaced("edges", wrong), match="nodes that there are not")
     refused(replaced("root_index", high[:50]), match="nodes that there are not")
     refused(replaced("epoch", pa.array(["x"] * 50)))
+    refused(replaced("epoch", pa.nulls(50, pa.int32())))
+    both = pa.StructArray.from_arrays([ends, pa.array([1.0] * len(ends), pa.float32())], ["ends", "similarity"])
+    refused(replaced("edges", pa.LargeListArray.from_arrays(edges.offsets, both)), match="pairs-00001.*only some")
+    table = table[:0]
+    refused(replaced("epoch", pa.array([], pa.int32())))
     refused(replaced("nodes", pa.array([[1]] * 50)))
     refused(lambda path: path.write_bytes(whole[:-8]))
     refused(lambda path: path.write_bytes(b"x" * 100))
