@@ -4,11 +4,9 @@ import hashlib
 import json
 import logging
 import os
-import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ from tqdm import tqdm
 
 from mprd_pyg.data.images import read_image
 from mprd_pyg.data.table import ImageTable, table_root
+from mprd_pyg.files import locked, replacing
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +61,7 @@ class ImageCache:
             return self
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with _locked(self.path.with_suffix(".lock")):
+            with locked(self.path.with_suffix(".lock")):
                 problem = self.problem()        # another process may have made it meanwhile
                 if problem is not None:
                     logger.info("image cache %s: %s", self.path, problem)
@@ -102,25 +101,18 @@ class ImageCache:
         return np.memmap(self.path, np.uint8, "r", HEADER, self.shape), sums
 
     def _make(self, workers: int, progress: bool) -> None:
-        part = self.path.with_suffix(f".{os.getpid()}.part")
-        for old in self.folder.glob(f"{self.path.stem}.*.part"):    # left by a process that was killed
-            if time.time() - old.stat().st_mtime > 86_400:
-                old.unlink(missing_ok=True)
         sums = np.zeros(len(self.names), dtype=np.uint32)
-        try:
-            # Written, not mapped: a full disk is then an error and not a crash.
-            with open(part, "wb") as file, ThreadPoolExecutor(max_workers=workers) as pool:
-                file.write(json.dumps(self.header).encode().ljust(HEADER))
-                for start in tqdm(range(0, len(self.names), 256), desc="image cache", leave=False,
-                                  disable=None if progress else True):
-                    names = self.names[start:start + 256]
-                    for i, pixels in enumerate(pool.map(lambda n: read_image(self.root / n, self.size).numpy(), names)):
-                        file.write(pixels.data)
-                        sums[start + i] = zlib.crc32(pixels)
-                file.write(sums.data)
-            os.replace(part, self.path)
-        finally:
-            part.unlink(missing_ok=True)
+        # Written, not mapped: a full disk is then an error and not a crash.
+        with (replacing(self.path, sync=False) as part, open(part, "wb") as file,
+              ThreadPoolExecutor(max_workers=workers) as pool):
+            file.write(json.dumps(self.header).encode().ljust(HEADER))
+            for start in tqdm(range(0, len(self.names), 256), desc="image cache", leave=False,
+                              disable=None if progress else True):
+                names = self.names[start:start + 256]
+                for i, pixels in enumerate(pool.map(lambda n: read_image(self.root / n, self.size).numpy(), names)):
+                    file.write(pixels.data)
+                    sums[start + i] = zlib.crc32(pixels)
+            file.write(sums.data)
 
     def store(self, frame: ImageTable) -> "CachedStore":
         """The images of some of the table's rows, in their order."""
@@ -173,15 +165,3 @@ def files_digest(root: Path, names: Sequence[str]) -> str:
 def default_folder() -> Path:
     """``$XDG_CACHE_HOME/mprd_pyg``, or ``~/.cache/mprd_pyg``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mprd_pyg"
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, where the system has such locks; without, two processes do the same work, and both right."""
-    with open(path, "a") as file:
-        try:
-            import fcntl
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except (ImportError, OSError):
-            pass
-        yield

@@ -30,6 +30,7 @@ from mprd_pyg.drawing.pair_marks import (
     draw_tile,
     frame_colour,
 )
+from mprd_pyg.files import replacing
 
 FAINT, RIGHT, WRONG = "#7b818c", "#1d7a46", "#b3261e"
 HEADER, FOOTER, NARROWEST = 1.75, 1.15, 19.0  # tile widths
@@ -42,8 +43,8 @@ class Picture(Figure):
         """Write it as the suffix says: ``.png``, ``.svg``, ``.pdf``; the same picture gives the same bytes."""
         path = Path(path)
         dateless = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
-        with matplotlib.rc_context({"svg.hashsalt": "pair", "svg.fonttype": "none"}):
-            self.savefig(path, dpi=DPI, metadata=dateless)
+        with matplotlib.rc_context({"svg.hashsalt": "pair", "svg.fonttype": "none"}), replacing(path) as part:
+            self.savefig(part, dpi=DPI, metadata=dateless, format=path.suffix[1:])
 
     def _repr_png_(self) -> bytes:
         buffer = BytesIO()

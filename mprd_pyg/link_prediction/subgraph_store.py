@@ -1,67 +1,12 @@
 """Pair subgraphs of many pairs, built once and handed out in any batches, without a loop over pairs."""
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 from tqdm import tqdm
 
 from mprd_pyg.graph import NeighbourLists, PairSubgraphs
-from mprd_pyg.graph.neighbour_lists import ragged_arange
+from mprd_pyg.graph.pairs.flat_subgraphs import PackedSubgraphs
 from mprd_pyg.graph.pairs.subgraphs import pair_batch
-
-
-@dataclass
-class Flat:
-    """Subgraphs one after the other; node and edge numbers count within each subgraph.
-
-    Args:
-        n_id, z: (n,) node of the graph and DRNL label.
-        edge_index: (2, E).
-        root_index: (P, 2).
-        ptr, edge_ptr: (P + 1,) first node and edge of each subgraph.
-    """
-
-    n_id: Tensor
-    z: Tensor
-    edge_index: Tensor
-    root_index: Tensor
-    ptr: Tensor
-    edge_ptr: Tensor
-
-    @classmethod
-    def of(cls, batch: Batch) -> "Flat":
-        """Of a built batch, in 32-bit integers."""
-        edge_ptr = batch._slice_dict["edge_index"]
-        start = batch.ptr[:-1]
-        local = batch.edge_index - start.repeat_interleave(edge_ptr.diff())
-        return cls(batch.n_id.int(), batch.z.int(), local.int(), (batch.root_index - start.unsqueeze(1)).int(),
-                   batch.ptr, edge_ptr)
-
-    @classmethod
-    def joined(cls, parts: list["Flat"]) -> "Flat":
-        """One after the other."""
-        def pointers(name: str) -> Tensor:
-            sizes = torch.cat([getattr(part, name).diff() for part in parts])
-            return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
-        flat = (torch.cat([getattr(part, name) for part in parts], dim=-1) for name in ("n_id", "z", "edge_index"))
-        return cls(*flat, torch.cat([part.root_index for part in parts]), pointers("ptr"), pointers("edge_ptr"))
-
-    @property
-    def nbytes(self) -> int:
-        """Memory."""
-        return 8 * (len(self.n_id) + self.edge_index.shape[1] + 3 * len(self.root_index))
-
-    def batch(self, rows: Tensor) -> Batch:
-        """The subgraphs ``rows`` (B,), in this order."""
-        size, edge_size = self.ptr.diff()[rows], self.edge_ptr.diff()[rows]
-        owner, node = ragged_arange(self.ptr[rows], size)
-        _, edge = ragged_arange(self.edge_ptr[rows], edge_size)
-        ptr = torch.cat([size.new_zeros(1), size.cumsum(0)])
-        edge_ptr = torch.cat([size.new_zeros(1), edge_size.cumsum(0)])
-        edge_index = self.edge_index[:, edge].long() + ptr[:-1].repeat_interleave(edge_size)
-        return pair_batch(self.n_id[node].long(), self.z[node].long(), edge_index, edge_ptr,
-                          self.root_index[rows].long() + ptr[:-1].unsqueeze(1), owner, ptr)
 
 
 class SubgraphStore:
@@ -79,7 +24,7 @@ class SubgraphStore:
     def __init__(self, subgraphs: PairSubgraphs, lists: NeighbourLists, pairs: Tensor, memory_gb: float = 1.0,
                  chunk: int = 2 ** 24, progress: str = ""):
         self.subgraphs, self.lists, self.pairs = subgraphs, lists, pairs
-        self.flat: Flat | None = None
+        self.flat: PackedSubgraphs | None = None
         self.memory, self.chunk, self.progress = memory_gb * 2 ** 30, chunk, progress
         if memory_gb > 0:
             self._build()
@@ -88,14 +33,14 @@ class SubgraphStore:
         parts, used, done, count = [], 0, 0, 16
         with tqdm(total=len(self), desc=self.progress, leave=False, disable=None if self.progress else True) as bar:
             while done < len(self):
-                parts.append(Flat.of(self.subgraphs(self.lists, self.pairs[done:done + count])))
+                parts.append(PackedSubgraphs.pack(self.subgraphs(self.lists, self.pairs[done:done + count])))
                 used += parts[-1].nbytes
                 bar.update(min(count, len(self) - done))
                 done += count
                 if used > self.memory / 2:  # joining needs as much again
                     return
                 count = min(8 * count, 1 + int(self.chunk * done / used))
-        self.flat = Flat.joined(parts)
+        self.flat = PackedSubgraphs.join(parts)
 
     def sizes_and_labels(self, sample: int = 1000) -> tuple[Tensor, int]:
         """Node counts (P,) and the highest DRNL label: of all subgraphs if kept, else of an even sample."""
@@ -110,4 +55,6 @@ class SubgraphStore:
 
     def batch(self, rows: Tensor) -> Batch:
         """The subgraphs of pairs ``rows`` (B,)."""
-        return self.subgraphs(self.lists, self.pairs[rows]) if self.flat is None else self.flat.batch(rows)
+        if self.flat is None:
+            return self.subgraphs(self.lists, self.pairs[rows])
+        return pair_batch(self.flat.take(rows).unpack())

@@ -1,7 +1,6 @@
 """The embedder as a program by itself: ONNX, and ``torch.export``; both give the test feature."""
 import copy
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mprd_pyg.data.views import IMAGENET_MEAN, IMAGENET_STD
+from mprd_pyg.files import replacing
 
 OPSET = 18  # onnxruntime 1.14 and later
 
@@ -51,9 +51,8 @@ def export_program(embedder: nn.Module, size: tuple[int, int]) -> torch.export.E
 
 def save_program(path: Path, program: torch.export.ExportedProgram, about: dict[str, Any]) -> None:
     """Write ``.pt2``, with ``about.json`` in it; open it by ``torch.export.load(path).module()``."""
-    part = path.with_name("part-" + path.name)  # the suffix must stay
-    torch.export.save(program, part, extra_files={"about.json": json.dumps(about)})
-    os.replace(part, path)
+    with replacing(path) as part, open(part, "wb") as file:
+        torch.export.save(program, file, extra_files={"about.json": json.dumps(about)})
 
 
 def save_onnx(path: Path, program: torch.export.ExportedProgram, about: dict[str, Any]) -> None:
@@ -78,6 +77,5 @@ def save_onnx(path: Path, program: torch.export.ExportedProgram, about: dict[str
     onnx.helper.set_model_props(model, {key: value if isinstance(value, str) else json.dumps(value)
                                         for key, value in about.items()})
     onnx.checker.check_model(model, full_check=True)
-    part = path.with_suffix(".part")
-    onnx.save(model, str(part))
-    os.replace(part, path)
+    with replacing(path) as part:
+        onnx.save(model, str(part))

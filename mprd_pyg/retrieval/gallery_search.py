@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from mprd_pyg.data.images import read_image
 from mprd_pyg.models.embedding import embed_images
-from mprd_pyg.retrieval.gallery_files import RECORD, foreign_files, load_gallery, save_gallery
+from mprd_pyg.retrieval.gallery_files import MANIFEST, foreign_files, load_gallery, save_gallery
 from mprd_pyg.retrieval.gallery_index import check_index_type, new_index, search_index
 from mprd_pyg.retrieval.gallery_scan import COLUMNS, GalleryUpdate, list_files
 
@@ -62,21 +62,21 @@ class GallerySearch:
         self.table = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in
                                    zip(COLUMNS, ("object", "int64", "int64"), strict=True)})
         self.root, self.skipped = "", []
-        if (self.folder / RECORD).is_file():
+        if (self.folder / MANIFEST).is_file():
             self._open(index_type)
         elif foreign := foreign_files(self.folder):
-            raise ValueError(f"{self.folder} holds {foreign[0]} and no {RECORD}: give an empty or new folder")
+            raise ValueError(f"{self.folder} holds {foreign[0]} and no {MANIFEST}: give an empty or new folder")
 
     def _open(self, index_type: str | None) -> None:
-        index, table, record = load_gallery(self.folder)
-        if record["network"] != self.network:
+        index, table, about = load_gallery(self.folder)
+        if about["network"] != self.network:
             raise ValueError(f"{self.folder} was made with another network (weights, options or image size), whose "
                              f"features cannot be compared with this one's: give another index folder")
-        if index_type not in (None, record["index_type"]):
-            raise ValueError(f"{self.folder} is an index of type {record['index_type']}, not {index_type}: give that "
+        if index_type not in (None, about["index_type"]):
+            raise ValueError(f"{self.folder} is an index of type {about['index_type']}, not {index_type}: give that "
                              f"type or another index folder")
-        self.index_type = record["index_type"]
-        self.index, self.table, self.root, self.skipped = index, table, record["root"], record["skipped"]
+        self.index_type, self.root, self.skipped = about["index_type"], about["root"], about["skipped"]
+        self.index, self.table = index, table
 
     def __len__(self) -> int:
         return len(self.table)
@@ -200,8 +200,7 @@ class GallerySearch:
 
     def _save(self) -> None:
         save_gallery(self.folder, self.index, self.table, {
-            "network": self.network, "size": list(self.size), "dim": self.index.d, "metric": "cosine",
-            "index_type": self.index_type, "count": len(self), "root": self.root, "skipped": self.skipped})
+            "network": self.network, "index_type": self.index_type, "root": self.root, "skipped": self.skipped})
 
 
 def network_hash(network: nn.Module, more: dict[str, Any]) -> str:

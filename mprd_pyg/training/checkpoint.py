@@ -1,23 +1,18 @@
 """Checkpoints: written whole or not at all, read without running anything from the file."""
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from mprd_pyg.files import replacing
 
 FORMAT = 1
 
 
 def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
     """Write tensors and plain values to ``path``; an interruption leaves the old file as it was."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with open(part, "wb") as file:
+    with replacing(path) as part, open(part, "wb") as file:
         torch.save({"format": FORMAT, **state}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]:

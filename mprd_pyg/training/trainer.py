@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from tqdm import tqdm
 
+from mprd_pyg.files import replacing
 from mprd_pyg.training.checkpoint import load_checkpoint, load_parts, save_checkpoint
 
 
@@ -187,9 +188,8 @@ class Trainer:
 
     def _log(self, record: dict[str, float], writer) -> None:
         # The whole history each time: a resumed run never doubles or loses a line.
-        frame = pd.DataFrame(self.history)
-        frame.to_csv(self.folder / "logs" / "history.csv.part", index=False)
-        (self.folder / "logs" / "history.csv.part").replace(self.folder / "logs" / "history.csv")
+        with replacing(self.folder / "logs" / "history.csv") as part:
+            pd.DataFrame(self.history).to_csv(part, index=False)
         for name, value in record.items():
             writer.add_scalar(f"epoch/{name}", value, record["epoch"])
         writer.flush()

@@ -1,7 +1,9 @@
 """The gallery index: what it finds, what an update does, and what is refused."""
 import json
 import os
+import random
 import shutil
+import zlib
 
 import faiss
 import numpy as np
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
+from mprd_pyg.manifest import FileEntry
 from mprd_pyg.retrieval import GallerySearch
 from mprd_pyg.retrieval.gallery_index import new_index, search_index
 
@@ -148,36 +151,81 @@ def test_damaged_indexes_are_refused(tmp_path, images, index_type):
     opened(tmp_path, index_type=index_type).update(images)
     folder = tmp_path / "index"
     whole = {path.name: path.read_bytes() for path in folder.iterdir()}
-    (faiss_file,), record = folder.glob("*.faiss"), folder / "gallery.json"
+    assert len(whole) == 3
 
     def refused(match):
-        with pytest.raises(ValueError, match=match):
+        with pytest.raises(ValueError, match=match) as error:
             opened(tmp_path)
-        for name, content in whole.items():
-            (folder / name).write_bytes(content)
+        assert "\n" not in str(error.value) and "make the index again" in str(error.value)
 
-    for keep in (0, 3, 20, len(whole[faiss_file.name]) - 1):
-        faiss_file.write_bytes(whole[faiss_file.name][:keep])
-        refused(f"{keep} bytes; {len(whole[faiss_file.name])} bytes were written")
-    faiss_file.unlink()
-    refused("does not exist")
-    # of the right size, but of other content: a count that the file cannot hold
-    content = bytearray(whole[faiss_file.name])
-    content[8:16] = (10 ** 9).to_bytes(8, "little")
-    faiss_file.write_bytes(content)
-    refused("is not the FAISS index")
-    record.write_text(record.read_text().replace('"count": 3', f'"count": {10 ** 9}'))
-    faiss_file.write_bytes(content)
-    refused("is not the FAISS index")
-    next(folder.glob("*.parquet")).write_bytes(b"x" * len(whole[next(folder.glob("*.parquet")).name]))
-    refused("no readable search index")
-    record.write_text("{}")
-    refused("no record of a search index")
-    outside = json.loads(whole["gallery.json"])
-    outside["files"]["index"]["name"] = "../index.faiss"
-    record.write_text(json.dumps(outside))
-    refused("no record of a search index")
+    for name, content in whole.items():
+        rng, size = random.Random(name), len(content)
+        for keep in {0, 3, 20, size - 2, *rng.sample(range(size - 1), 10)}:
+            (folder / name).write_bytes(content[:keep])
+            refused(name)
+        for place in {0, size - 1, *rng.sample(range(size), 40)}:
+            edited = bytearray(content)
+            edited[place] ^= rng.randrange(1, 256)
+            if name == "gallery.json" and same_json(content, edited):
+                continue  # white space
+            (folder / name).write_bytes(edited)
+            refused(name)
+        (folder / name).write_bytes(content)
+    table = next(folder.glob("*.parquet"))
+    table.unlink()
+    refused(f"{table.name} .* is missing")
+    table.write_bytes(whole[table.name])
     assert len(opened(tmp_path)) == 3
+
+
+def same_json(one, two):
+    try:
+        return json.loads(one) == json.loads(two)
+    except ValueError:
+        return False
+
+
+def test_forged_manifests_are_refused(tmp_path, images):
+    opened(tmp_path).update(images)
+    path = tmp_path / "index" / "gallery.json"
+    whole = json.loads(path.read_text())
+
+    def refused(match, **changes):
+        content = {name: value for name, value in (whole | changes).items() if name != "crc32"}
+        path.write_text(json.dumps(content | {"crc32": zlib.crc32(json.dumps(content, sort_keys=True).encode())}))
+        with pytest.raises(ValueError, match=match) as error:
+            opened(tmp_path)
+        assert "\n" not in str(error.value) and "gallery.json" in str(error.value)
+
+    index, table = whole["files"]
+    refused("outside the folder", files=[index | {"name": "../index.faiss"}, table])
+    refused("gallery.json", files=[index])
+    refused("gallery.json", files=[table, index])  # FAISS is given a Parquet file
+    refused("expected 'Flat'", about=whole["about"] | {"index_type": "PQ8"})
+    refused("gallery.json", about=whole["about"] | {"index_type": 3})
+    refused("network, root", about=whole["about"] | {"root": None})
+    refused("gallery.json", about=whole["about"] | {"skipped": [{"path": "x"}]})
+    refused("gallery.json", about={})
+    refused("version 2", kind="other")
+    fewer = tmp_path / "index" / "images-000009.parquet"
+    pd.read_parquet(tmp_path / "index" / table["name"])[:2].to_parquet(fewer)
+    refused("3 features and 2 paths", files=[index, vars(FileEntry.of(fewer))])
+    for text in ("{}", "[]", "", '{"format": 1}'):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"gallery\.json was cut short or edited"):
+            opened(tmp_path)
+
+
+def test_two_processes_may_update_one_index(tmp_path, images):
+    one, two = opened(tmp_path), opened(tmp_path)
+    one.update(images)
+    paint(images / "new.png", "white", "black")
+    two.update(images)
+    paint(images / "newer.png", "black", "black")
+    one.update(images)
+    again = opened(tmp_path)
+    assert len(again) == 5 and again.update(images).kept == 5
+    assert len(list((tmp_path / "index").iterdir())) == 3
 
 
 def test_other_networks_types_and_folders_are_refused(tmp_path, images):

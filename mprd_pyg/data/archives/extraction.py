@@ -1,7 +1,6 @@
 """Unpacking archives into checked files: it can be stopped at any moment, goes on, and never touches the archive."""
 import hashlib
 import json
-import os
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from tqdm import tqdm
 from mprd_pyg.data.archives.cuhk03 import open_cuhk03
 from mprd_pyg.data.cards.layouts import is_image_name
 from mprd_pyg.data.images import open_rgb
+from mprd_pyg.files import replacing
 
 
 class Member(NamedTuple):
@@ -63,9 +63,8 @@ def extract(archive: str | Path, out: str | Path, progress: bool = True) -> dict
                     log.flush()
                 files[member.path] = done[member.path]
     result = {"source": source, "files": files}
-    part = record.with_name(record.name + ".part")
-    part.write_text(json.dumps(result, indent=0) + "\n", encoding="utf-8")
-    os.replace(part, record)
+    with replacing(record) as part:
+        part.write_text(json.dumps(result, indent=0) + "\n", encoding="utf-8")
     journal.unlink()
     return result
 
@@ -132,14 +131,12 @@ def _is_still(target: Path, known: list | None) -> bool:
 
 def _write(target: Path, content: bytes) -> list:
     digest = hashlib.sha256(content).hexdigest()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    part.write_bytes(content)
-    if _sha256(part) != digest:
-        raise ValueError(f"{part} does not read back as it was written: check the disk")
-    if is_image_name(target.name):
-        open_rgb(part)
-    os.replace(part, target)
+    with replacing(target, sync=False) as part:
+        part.write_bytes(content)
+        if _sha256(part) != digest:
+            raise ValueError(f"{part} does not read back as it was written: check the disk")
+        if is_image_name(target.name):
+            open_rgb(part)
     return [len(content), digest]
 
 

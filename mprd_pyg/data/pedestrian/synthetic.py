@@ -5,9 +5,6 @@ share clothing colours and cameras change every colour, so neither pixels nor co
 """
 
 import json
-import os
-import secrets
-import shutil
 from pathlib import Path
 
 from tqdm import tqdm
@@ -16,6 +13,7 @@ from mprd_pyg.data.pedestrian.contact_sheet import contact_sheet
 from mprd_pyg.data.pedestrian.market_layout import GALLERY, QUERY, TRAIN, plan_images, planned_counts
 from mprd_pyg.data.pedestrian.picture import render
 from mprd_pyg.data.pedestrian.wardrobe import DOMAINS
+from mprd_pyg.files import new_folder
 
 VERSION = 1  # raise it when the same parameters give other pictures
 RECORD = "synthetic.json"
@@ -65,27 +63,21 @@ def write_synthetic(
     if _already_there(root, parameters):
         return root
     plan = plan_images(identities, cameras, images_per_camera, distractors, junk, image_format)
-    partial = root.absolute().parent / f".{root.name}.{secrets.token_hex(4)}.partial"
-    try:
+    with new_folder(root) as made:
         for folder in (TRAIN, QUERY, GALLERY):
-            (partial / folder).mkdir(parents=True)
+            (made / folder).mkdir()
         for item in tqdm(plan, desc=f"drawing {root.name}", unit="image", leave=False, disable=None):
             image = render(item.person, item.camera, item.frame, kind=item.kind, domain=domain, seed=seed,
                            width=width, height=height, camera_gap=camera_gap)
-            image.save(partial / item.folder / item.name, quality=95, subsampling=0)
+            image.save(made / item.folder / item.name, quality=95, subsampling=0)
         title = f"Synthetic pedestrians: {domain} domain, seed {seed}"
-        contact_sheet(partial, title=title).save(partial / "contact_sheet.png")
+        contact_sheet(made, title=title).save(made / "contact_sheet.png")
         record = {
             "generator": "mprd_pyg.data.pedestrian.synthetic", "version": VERSION, "parameters": parameters,
             "counts": planned_counts(plan),
         }
-        (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        if not _already_there(root, parameters):  # another process may have been faster
-            if root.is_dir():
-                root.rmdir()
-            os.rename(partial, root)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        (made / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    _already_there(root, parameters)  # another process may have been faster, and with other parameters
     return root
 
 

@@ -1,6 +1,5 @@
 """Camera styles from the cameras' own colours: a stand-in, under its own name, for CamStyle's generated images."""
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mprd_pyg.data.styles.colour import bytes_to_lab, lab_to_bytes, rgb_to_lab
+from mprd_pyg.files import replacing
 from mprd_pyg.random_streams import stream
 
 
@@ -75,12 +75,10 @@ class CameraStatistics:
 
     def save(self, path: str | Path, key: dict[str, Any]) -> None:
         """Write them as JSON, whole or not at all, with what they were estimated from."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps({"key": key, "cameras": self.cameras.tolist(), "mean": self.mean.tolist(),
-                                    "covariance": self.covariance.tolist(), "images": self.images.tolist()}, indent=1))
-        os.replace(part, path)
+        text = json.dumps({"key": key, "cameras": self.cameras.tolist(), "mean": self.mean.tolist(),
+                           "covariance": self.covariance.tolist(), "images": self.images.tolist()}, indent=1)
+        with replacing(path) as part:
+            part.write_text(text)
 
     @classmethod
     def load(cls, path: str | Path, key: dict[str, Any]) -> "CameraStatistics | None":

@@ -1,5 +1,4 @@
 """Images in other cameras' styles on disk, in CamStyle's layout, and a sheet of them to look at."""
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +13,7 @@ from mprd_pyg.data.images import open_rgb
 from mprd_pyg.data.styles.camstyle import camera_numbers, inner_paths, style_name
 from mprd_pyg.data.styles.statistics import StyleTransfer, positions
 from mprd_pyg.data.table import ImageTable, table_root
+from mprd_pyg.files import replacing
 
 
 def write_styles(frame: ImageTable, transfer: StyleTransfer, out: str | Path, quality: int = 95, workers: int = 4,
@@ -45,10 +45,8 @@ def write_styles(frame: ImageTable, transfer: StyleTransfer, out: str | Path, qu
             pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).expand(len(missing), -1, -1, -1)
             styled = transfer(pixels, torch.full((len(missing),), source), torch.tensor(missing))
             for c, result in zip(missing, styled, strict=True):
-                targets[c].parent.mkdir(parents=True, exist_ok=True)
-                part = targets[c].with_suffix(".part")
-                Image.fromarray(result.permute(1, 2, 0).numpy()).save(part, "JPEG", quality=quality)
-                os.replace(part, targets[c])
+                with replacing(targets[c], sync=False) as part:
+                    Image.fromarray(result.permute(1, 2, 0).numpy()).save(part, "JPEG", quality=quality)
         return len(missing), len(targets) - len(missing)
 
     items = list(zip(frame["path"], inner_paths(frame), own.tolist(), strict=True))

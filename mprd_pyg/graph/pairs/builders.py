@@ -1,6 +1,6 @@
 """The two ways to build pair subgraphs flat: compiled loops on the host, tensor operations on any device.
 
-Both return (n_id, z, edge_index, edge_ptr, root_index, owner, ptr), what :func:`pair_batch` takes, and are equal.
+Both return equal :class:`FlatSubgraphs`.
 """
 import numpy as np
 import torch
@@ -8,13 +8,9 @@ from torch import Tensor
 
 from mprd_pyg.graph.neighbour_lists import NeighbourLists, contains_sorted, sort_keys, unique_keys
 from mprd_pyg.graph.pairs.drnl import drnl
+from mprd_pyg.graph.pairs.flat_subgraphs import FlatSubgraphs, cumulated
 from mprd_pyg.graph.pairs.kernels import star_fill, star_sizes, walk_fill, walk_sizes
 from mprd_pyg.graph.threads import in_threads
-
-
-def cumulated(size: Tensor) -> Tensor:
-    """(P,) sizes -> (P + 1,) starts."""
-    return torch.cat([size.new_zeros(1), size.cumsum(0)])
 
 
 class CompiledBuilder:
@@ -46,7 +42,7 @@ class CompiledBuilder:
         in_threads(work, len(pairs), least=1024 if self.star else 64)
         return torch.from_numpy(nodes), torch.from_numpy(edges)
 
-    def __call__(self, pairs: Tensor, sizes: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, ...]:
+    def __call__(self, pairs: Tensor, sizes: tuple[Tensor, Tensor] | None = None) -> FlatSubgraphs:
         """Build pairs (P, 2), whose ``sizes`` are known or not."""
         ptr, edge_ptr = (cumulated(size) for size in (self.sizes(pairs) if sizes is None else sizes))
         n_id, z, owner = (torch.empty(int(ptr[-1]), dtype=torch.long) for _ in range(3))
@@ -61,7 +57,7 @@ class CompiledBuilder:
                 walk_fill(*self.lists, *self.both, self.hops, self.walked, asked, *starts, start, stop,
                           self._scratch(), self._scratch(), *out)
         in_threads(work, len(pairs), least=1024 if self.star else 64)
-        return n_id, z, edge_index, edge_ptr, root_index, owner, ptr
+        return FlatSubgraphs(n_id, z, edge_index, edge_ptr, root_index, owner, ptr)
 
     def _scratch(self) -> np.ndarray:
         return np.zeros(len(self.lists[0]) - 1, np.int32)  # given by the system page by page, when first touched
@@ -97,7 +93,7 @@ class TensorBuilder:
             total = own + torch.zeros_like(own).index_add_(0, owner, total[lists.neighbour])
         return total if at_node is not None else total - 1
 
-    def __call__(self, pairs: Tensor, sizes: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, ...]:
+    def __call__(self, pairs: Tensor, sizes: tuple[Tensor, Tensor] | None = None) -> FlatSubgraphs:
         """Build pairs (P, 2); the bounds ``sizes`` are of no use here."""
         nodes, edges = self._walk(pairs)
         if self.whole is not None:
@@ -123,7 +119,7 @@ class TensorBuilder:
                 frontier = nodes[~contains_sorted(known, nodes)]
         return nodes, torch.cat(walked, dim=1)
 
-    def _assemble(self, pairs: Tensor, nodes: Tensor, edges: Tensor) -> tuple[Tensor, ...]:
+    def _assemble(self, pairs: Tensor, nodes: Tensor, edges: Tensor) -> FlatSubgraphs:
         total, count = self.walk.num_nodes, len(pairs)
         roots = torch.arange(count, device=pairs.device).unsqueeze(1) * total + pairs
         root_index = torch.searchsorted(nodes, roots)
@@ -146,4 +142,5 @@ class TensorBuilder:
         else:
             z = drnl(edge_index, root_index, len(nodes))
         ptr = cumulated(torch.bincount(owner, minlength=count))
-        return nodes - owner * total, z, edge_index, torch.searchsorted(head, ptr), root_index, owner, ptr
+        edge_ptr = torch.searchsorted(head, ptr)
+        return FlatSubgraphs(nodes - owner * total, z, edge_index, edge_ptr, root_index, owner, ptr)

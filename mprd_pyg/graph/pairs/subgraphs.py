@@ -6,7 +6,8 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from mprd_pyg.graph.neighbour_lists import NeighbourLists
-from mprd_pyg.graph.pairs.builders import CompiledBuilder, TensorBuilder, cumulated
+from mprd_pyg.graph.pairs.builders import CompiledBuilder, TensorBuilder
+from mprd_pyg.graph.pairs.flat_subgraphs import FlatSubgraphs, cumulated
 
 
 class PairData(Data):
@@ -80,8 +81,8 @@ class PairSubgraphs:
             pairs, x = graph.edge_label_index.T, graph.get("x")
             y = graph.get("edge_label") if y is None else y
         builder, pairs = self._builder(graph, pairs)
-        fields = builder(pairs)
-        return pair_batch(*fields, {} if y is None else {"y": y}, {} if x is None else {"x": x[fields[0]]})
+        flat = builder(pairs)
+        return pair_batch(flat, {} if y is None else {"y": y}, {} if x is None else {"x": x[flat.n_id]})
 
     def batches(self, graph: Data | NeighbourLists, pairs: Tensor | Sequence[Sequence[int]], y: Tensor | None = None,
                 max_bytes: int = 1 << 28, node_bytes: int = 0, edge_bytes: int = 0) -> Iterator[Batch]:
@@ -107,7 +108,7 @@ class PairSubgraphs:
         while start < len(pairs):
             stop = int(torch.searchsorted(spent, spent[start] + max_bytes, right=True)) - 1
             part = slice(start, max(stop, start + 1))
-            yield pair_batch(*builder(pairs[part], (nodes[part], edges[part])), {} if y is None else {"y": y[part]})
+            yield pair_batch(builder(pairs[part], (nodes[part], edges[part])), {} if y is None else {"y": y[part]})
             start = part.stop
 
     def lists(self, graph: Data | NeighbourLists) -> NeighbourLists:
@@ -146,27 +147,24 @@ def as_lists(graph: Data | NeighbourLists) -> NeighbourLists:
     return graph if isinstance(graph, NeighbourLists) else NeighbourLists.from_graph(graph)
 
 
-def pair_batch(n_id: Tensor, z: Tensor, edge_index: Tensor, edge_ptr: Tensor, root_index: Tensor, batch: Tensor,
-               ptr: Tensor, per_pair: dict[str, Tensor] | None = None,
-               per_node: dict[str, Tensor] | None = None) -> Batch:
-    """Wrap flat tensors as the PyG batch that collating the single subgraphs would have given.
+def pair_batch(flat: FlatSubgraphs, per_pair: dict[str, Tensor] | None = None,
+               per_node: dict[str, Tensor] | None = None, per_edge: dict[str, Tensor] | None = None) -> Batch:
+    """Wrap flat subgraphs as the PyG batch that collating the single ones would have given.
 
-    ``edge_ptr`` (P + 1,) is where each graph's edges start; ``per_pair`` are tensors of one entry per graph,
-    ``per_node`` of one per node.
+    ``per_pair``, ``per_node`` and ``per_edge`` are more tensors, of one entry per subgraph, node or edge.
     """
-    count = len(ptr) - 1
-    each = torch.arange(count + 1)
-    ptr_host, none = ptr.cpu(), torch.zeros(count, dtype=torch.long)
+    count = len(flat.ptr) - 1
+    each, none = torch.arange(count + 1), torch.zeros(count, dtype=torch.long)
+    ptr, edge_ptr = flat.ptr.cpu(), flat.edge_ptr.cpu()
+    fields = {"n_id": (flat.n_id, ptr, none), "z": (flat.z, ptr, none),
+              "edge_index": (flat.edge_index, edge_ptr, ptr[:-1]), "root_index": (flat.root_index, each, ptr[:-1])}
+    for more, slices in ((per_pair, each), (per_node, ptr), (per_edge, edge_ptr)):
+        fields |= {name: (value, slices, none) for name, value in (more or {}).items()}
     out = Batch(_base_cls=PairData)
-    fields = {"n_id": (n_id, ptr_host, none), "z": (z, ptr_host, none),
-              "edge_index": (edge_index, edge_ptr.cpu(), ptr_host[:-1]),
-              "root_index": (root_index, each, ptr_host[:-1])}
-    fields |= {name: (value, each, none) for name, value in (per_pair or {}).items()}
-    fields |= {name: (value, ptr_host, none) for name, value in (per_node or {}).items()}
     for name, (value, _, _) in fields.items():
         out[name] = value
-    out.num_nodes, out._num_nodes = len(n_id), ptr_host.diff().tolist()
-    out.batch, out.ptr = batch, ptr
+    out.num_nodes, out._num_nodes = len(flat.n_id), ptr.diff().tolist()
+    out.batch, out.ptr = flat.owner, flat.ptr
     out._num_graphs = count
     out._slice_dict = {name: slices for name, (_, slices, _) in fields.items()}
     out._inc_dict = {name: increments for name, (_, _, increments) in fields.items()}

@@ -1,20 +1,26 @@
-"""Reading saved pair subgraphs: a PyG dataset over memory-mapped flat files and a table of pairs."""
+"""Reading saved pair subgraphs: a PyG dataset over memory-mapped Arrow files."""
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 from torch_geometric.data import Batch, Data, Dataset
 
-from mprd_pyg.graph.neighbour_lists import ragged_arange
+from mprd_pyg.graph.pairs.flat_subgraphs import FlatSubgraphs, PackedSubgraphs, cumulated
 from mprd_pyg.graph.pairs.subgraphs import PairData, pair_batch
-from mprd_pyg.graph.store.format import Record, check_files
-from mprd_pyg.graph.store.reader import StoreReader
-from mprd_pyg.graph.store.writer import read_images
+from mprd_pyg.graph.store.store_files import COLUMNS, read_manifest, read_store
+
+#: what a pair's graph carries of the table: column -> (attribute, what stands for "unknown", dtype)
+CARRIED = {
+    "similarity": ("similarity", float("nan"), np.float32), "likelihood": ("likelihood", float("nan"), np.float32),
+    "believed": ("believed", False, np.bool_), "truth": ("y", -1, np.int64), "epoch": ("epoch", 0, np.int64),
+    "branch": ("branch", 0, np.int64)}
 
 
 class PairSubgraphDataset(Dataset):
@@ -31,12 +37,11 @@ class PairSubgraphDataset(Dataset):
         transform: applied to every graph that is read.
         features: (N, d) or (M, N, d) to join by node [and branch] instead of the saved memory.
         image_root: folder of the images, when they have moved.
-        check: ``"contents"`` compares every file's checksum before anything is read (about a second per GB),
-            ``"sizes"`` their sizes only.
 
     Raises:
         FileNotFoundError: no store.
-        ValueError: a file is missing, cut short or edited (it is named), or the features have too few rows.
+        ValueError: a file is missing, cut short or edited (it is named; the checksums of all files are compared first,
+            a second for a few GB), or the features have too few rows.
 
     Example::
 
@@ -48,43 +53,29 @@ class PairSubgraphDataset(Dataset):
     """
 
     def __init__(self, root: str | Path, transform: Callable[[Data], Data] | None = None,
-                 features: Tensor | None = None, image_root: str | Path | None = None, check: str = "contents"):
-        if check not in ("contents", "sizes"):
-            raise ValueError(f"check must be 'contents' or 'sizes', got {check!r}")
+                 features: Tensor | None = None, image_root: str | Path | None = None):
         self.folder = Path(root).expanduser()
-        self.record = Record.read(self.folder)
-        check_files(self.folder, self.record, contents=check == "contents")
+        self.manifest = read_manifest(self.folder)
         super().__init__(str(self.folder), transform)
-        self.images = read_images(self.folder, self.record)
-        image_root = self.record.about.get("image_root") if image_root is None else image_root
-        self.image_root = None if image_root is None else Path(image_root)
+        self.image_root = self.manifest.about.get("image_root") if image_root is None else str(image_root)
         self._given = features.unsqueeze(0) if features is not None and features.dim() == 2 else features
         self._open()
-        most = max((part["max_node"] for part in self.record.parts), default=-1)
-        if self._files.features is not None and self._files.features.shape[1] <= most:
-            raise ValueError(f"the features have {self._files.features.shape[1]} rows, but the subgraphs in "
-                             f"{self.folder} name node {most}: join the memory that they were made from")
 
     # -- PyG's dataset -------------------------------------------------------------------------------------------
 
     def len(self) -> int:
         """Pairs in the store."""
-        return self.record.total("pairs")
+        return len(self._columns)
 
     def get(self, idx: int) -> PairData:
         """The graph at place ``idx`` of the whole store."""
-        files = self._files
-        nodes, edges = files.span("node_end", idx), files.span("edge_end", idx)
-        n_id = files.integers("n_id", nodes)
-        carried = {name: torch.from_numpy(column[idx:idx + 1].copy()) for name, column in files.carried.items()}
-        more: dict[str, Any] = files.of_nodes(n_id, carried["branch"].expand(len(n_id)))
-        if "edge_attr" in files.flat:
-            more["edge_attr"] = torch.from_numpy(files.flat["edge_attr"][edges].copy())
-        if files.paths is not None:
-            more["path"] = files.paths[n_id.numpy()].tolist()
-        return PairData(n_id=n_id, z=files.integers("z", nodes), num_nodes=len(n_id),
-                        edge_index=files.integers("edge_index", edges).T.contiguous(),
-                        root_index=files.integers("root_index", slice(idx, idx + 1)), **carried, **more)
+        flat, per_pair, per_node, per_edge = self._read(torch.tensor([idx]))
+        if self._paths is not None:
+            per_node["path"] = self._paths[flat.n_id.numpy()].tolist()
+            if self.image_root is not None:
+                per_node["path"] = [os.path.join(self.image_root, path) for path in per_node["path"]]
+        return PairData(n_id=flat.n_id, z=flat.z, num_nodes=len(flat.n_id), edge_index=flat.edge_index,
+                        root_index=flat.root_index, **per_pair, **per_node, **per_edge)
 
     def __getitem__(self, idx: Any) -> "Data | PairSubgraphDataset":
         if isinstance(idx, pd.Index | pd.Series):
@@ -102,7 +93,14 @@ class PairSubgraphDataset(Dataset):
     def table(self) -> pd.DataFrame:
         """(P rows) the pairs of this dataset, in its order; truth is <NA> where it is unknown."""
         if self._table is None:
-            self._table = self._files.read_table()
+            pairs = torch.cat([torch.empty(0, 2, dtype=torch.int32), *(part.pairs for part in self._parts)]).numpy()
+            columns = {name: pairs[:, side] for side, name in enumerate(("anchor", "neighbour"))}
+            for name, of_node in (("path", self._paths), ("camera", self._labels.get("camera_id"))):
+                columns |= {f"{end}_{name}": None if of_node is None else of_node[columns[end]]
+                            for end in ("anchor", "neighbour")}
+            # pandas' own kind of truth values can be unknown
+            known = self._columns.to_pandas(types_mapper={pa.bool_(): pd.BooleanDtype()}.get)
+            self._table = pd.concat([pd.DataFrame(columns, index=known.index), known], axis=1)
         return self._table if self._indices is None else self._table.iloc[list(self._indices)].reset_index(drop=True)
 
     def batch(self, index: Sequence[int] | Tensor | np.ndarray | slice | None = None) -> Batch:
@@ -116,37 +114,52 @@ class PairSubgraphDataset(Dataset):
             raise IndexError("no pairs were asked for")
         if self.transform is not None:
             return Batch.from_data_list([self.transform(self.get(int(place))) for place in places])
-        files = self._files
-        start, size = files.spans("node_end", places)
-        owner, node_at = ragged_arange(start, size)
-        edge_start, edge_size = files.spans("edge_end", places)
-        edge_owner, edge_at = ragged_arange(edge_start, edge_size)
-        ptr, edge_ptr, nodes, edges = _ptr(size), _ptr(edge_size), node_at.numpy(), edge_at.numpy()
-        n_id = files.integers("n_id", nodes)
-        carried = {name: torch.from_numpy(column[places]) for name, column in files.carried.items()}
-        out = pair_batch(n_id, files.integers("z", nodes),
-                         files.integers("edge_index", edges).T.contiguous() + ptr[edge_owner], edge_ptr,
-                         files.integers("root_index", places) + ptr[:-1, None], owner, ptr, carried)
-        more = {name: (value, ptr) for name, value in files.of_nodes(n_id, carried["branch"][owner]).items()}
-        if "edge_attr" in files.flat:
-            more["edge_attr"] = (torch.from_numpy(files.flat["edge_attr"][edges]), edge_ptr)
-        for name, (value, slices) in more.items():
-            out[name] = value
-            out._slice_dict[name], out._inc_dict[name] = slices, torch.zeros(len(places), dtype=torch.long)
-        return out
+        return pair_batch(*self._read(torch.from_numpy(places)))
 
     def loader(self, batch_size: int = 256, shuffle: bool = False, drop_last: bool = False,
                **options: Any) -> DataLoader:
         """A loader that reads each batch flat by :meth:`batch`; options are those of ``torch``'s DataLoader."""
         order = (RandomSampler if shuffle else SequentialSampler)(range(len(self)))
         sampler = BatchSampler(order, batch_size, drop_last)
-        return DataLoader(_Batches(self), batch_size=None, sampler=sampler, **options)
+        return DataLoader(self, batch_size=None, sampler=sampler, collate_fn=PairSubgraphDataset.batch, **options)
 
-    # -- copies --------------------------------------------------------------------------------------------------
+    # -- files ---------------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        self._files = StoreReader(self.folder, self.record, self._given, self.image_root)
+        appends, images, features = read_store(self.folder, self.manifest)
+        self._parts = [subgraphs for subgraphs, _ in appends]
+        self._start = cumulated(torch.tensor([len(part) for part in self._parts], dtype=torch.long))
+        self._columns = pa.Table.from_batches([columns for _, columns in appends], schema=COLUMNS)
+        self._carried = {attribute: torch.from_numpy(_filled(self._columns[name], unknown, dtype))
+                         for name, (attribute, unknown, dtype) in CARRIED.items()}
         self._table: pd.DataFrame | None = None
+        self._labels = {name: images[name].to_numpy() for name in ("person_id", "camera_id")
+                        if images is not None and name in images}
+        self._paths = None if images is None or "path" not in images else images["path"].to_numpy(dtype=object)
+        self._features = features if self._given is None else self._given
+        last = max((int(part.n_id.max()) for part in self._parts if len(part)), default=-1)
+        if self._features is not None and self._features.shape[1] <= last:
+            raise ValueError(f"the features have {self._features.shape[1]} rows, but the subgraphs in {self.folder} "
+                             f"name node {last}: join the memory that they were made from")
+
+    def _read(self, places: Tensor) -> tuple[FlatSubgraphs, dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """The subgraphs at places (B,) of the store, and what goes with each pair, node and edge."""
+        part = torch.searchsorted(self._start, places, right=True) - 1
+        order = part.argsort(stable=True)
+        used, count = part[order].unique_consecutive(return_counts=True)
+        taken = [self._parts[number].take(rows - self._start[number])
+                 for number, rows in zip(used.tolist(), places[order].split(count.tolist()), strict=True)]
+        packed = taken[0] if len(taken) == 1 else PackedSubgraphs.join(taken).take(order.argsort())
+        flat = packed.unpack()
+        per_pair = {name: column[places] for name, column in self._carried.items()}
+        per_node = {name: torch.from_numpy(label[flat.n_id.numpy()]) for name, label in self._labels.items()}
+        branch = per_pair["branch"][flat.owner]
+        if isinstance(self._features, Tensor):
+            device = self._features.device
+            per_node["x"] = self._features[branch.to(device), flat.n_id.to(device)]
+        elif self._features is not None:
+            per_node["x"] = torch.from_numpy(self._features[branch.numpy(), flat.n_id.numpy()])
+        return flat, per_pair, per_node, {} if packed.edge_attr is None else {"edge_attr": packed.edge_attr}
 
     def __copy__(self) -> "PairSubgraphDataset":
         other = object.__new__(type(self))  # a slice shares the open files
@@ -155,22 +168,13 @@ class PairSubgraphDataset(Dataset):
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker process maps the files itself instead of receiving copies of them.
-        return {name: value for name, value in vars(self).items() if name not in ("_files", "_table")}
+        opened = ("_parts", "_start", "_columns", "_carried", "_table", "_labels", "_paths", "_features")
+        return {name: value for name, value in vars(self).items() if name not in opened}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._open()
 
 
-class _Batches:
-    """Lists of places -> batches, for a loader whose sampler draws whole batches."""
-
-    def __init__(self, dataset: PairSubgraphDataset):
-        self.dataset = dataset
-
-    def __getitem__(self, places: list[int]) -> Batch:
-        return self.dataset.batch(places)
-
-
-def _ptr(size: Tensor) -> Tensor:
-    return torch.cat([size.new_zeros(1), size.cumsum(0)])
+def _filled(column: pa.ChunkedArray, unknown: float, dtype: type) -> np.ndarray:
+    return column.cast(pa.from_numpy_dtype(dtype)).fill_null(unknown).to_numpy().copy()

@@ -5,27 +5,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-import torch
+import pyarrow.feather
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from mprd_pyg.graph.store.format import FIELDS, RECORD, Record, append_at, check_files, write_whole
+from mprd_pyg.files import replacing
+from mprd_pyg.graph.pairs.flat_subgraphs import PackedSubgraphs
+from mprd_pyg.graph.store import store_files
+from mprd_pyg.graph.store.store_files import IMAGES, KIND, MANIFEST, read_manifest
+from mprd_pyg.manifest import FileEntry, Manifest
 
 IMAGE_COLUMNS = ("path", "person_id", "camera_id")
-SCHEMA = pa.schema([
-    ("anchor", pa.int32()), ("neighbour", pa.int32()), ("anchor_path", pa.string()), ("neighbour_path", pa.string()),
-    ("anchor_camera", pa.int32()), ("neighbour_camera", pa.int32()), ("similarity", pa.float32()),
-    ("likelihood", pa.float32()), ("believed", pa.bool_()), ("truth", pa.bool_()), ("epoch", pa.int32()),
-    ("branch", pa.int32())])
 
 
 class PairSubgraphWriter:
     """Makes a store of pair subgraphs, or goes on with one; read it by :class:`PairSubgraphDataset`.
 
-    Every :meth:`append` writes its stretch of the flat files and one Parquet file of pairs, and then commits both
-    by replacing the record ``manifest.json``. What a crash leaves behind is overwritten by the next append.
+    Every :meth:`append` writes one Arrow IPC file, which pandas and others can read too, and then commits it by
+    replacing ``manifest.json``. What a crash leaves behind does not count, and is overwritten by the next append.
 
     Args:
         folder: of the store.
@@ -40,26 +37,31 @@ class PairSubgraphWriter:
 
     def __init__(self, folder: str | Path, images: pd.DataFrame | None = None, image_root: str | Path | None = None,
                  about: dict[str, Any] | None = None):
-        self.folder = Path(folder)
-        images = None if images is None else images[[name for name in IMAGE_COLUMNS if name in images]]
-        if (self.folder / RECORD).exists():
-            self.record = Record.read(self.folder)
-            check_files(self.folder, self.record, contents=False)
-            self.images = read_images(self.folder, self.record)
-            if images is not None and (self.images is None or not self.images.equals(images.reset_index(drop=True))):
+        self.folder, self.images = Path(folder), None
+        self._edge_attr, self._pairs, self._last_epoch = False, [], []  # of each append
+        if images is not None:
+            images = images[[name for name in IMAGE_COLUMNS if name in images]].reset_index(drop=True)
+        if (self.folder / MANIFEST).exists():
+            self.manifest = read_manifest(self.folder)
+            appends, self.images, _ = store_files.read_store(self.folder, self.manifest)
+            for append in appends:
+                self._count(*append)
+            if images is not None and (self.images is None or not self.images.equals(images)):
                 raise ValueError(f"{self.folder} is of another run: its data are other images. Write to another folder "
                                  f"or resume with the images it began with")
-        else:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            root = {} if image_root is None else {"image_root": str(Path(image_root).absolute())}
-            self.record, self.images = Record(about=(about or {}) | root), None
-            if images is not None:
-                self.images = images.reset_index(drop=True)
-                self.record.files["images"] = self._parquet("images", pa.Table.from_pandas(self.images))
-            self.record.write(self.folder)
+            return
+        self.manifest = Manifest(KIND, (), dict(about or {}))
+        if image_root is not None:
+            self.manifest.about["image_root"] = str(Path(image_root).absolute())
+        files, self.images = (), images
+        if images is not None:
+            with replacing(self.folder / IMAGES) as part:
+                pa.feather.write_feather(images, str(part), compression="uncompressed")
+            files = (FileEntry.of(self.folder / IMAGES),)
+        self._commit(*files)
 
     def __len__(self) -> int:
-        return self.record.total("pairs")
+        return sum(self._pairs)
 
     def append(self, batch: Batch, similarity: Tensor | None = None, likelihood: Tensor | None = None,
                believed: Tensor | None = None, truth: Tensor | None = None, epoch: int | Tensor = 0,
@@ -79,111 +81,70 @@ class PairSubgraphWriter:
             ValueError: a column of another length, a node that the image table has not, edge similarities that only
                 some appends have, or a store that somebody else changed meanwhile.
         """
-        if self.record != Record.read(self.folder):
+        if self.manifest != read_manifest(self.folder):
             raise ValueError(f"{self.folder} was written to by another process since it was opened: "
                              f"only one may append at a time; open it again")
-        flat = self._flatten(batch)
-        fields = sorted(flat)
-        if self.record.parts and fields != self.record.fields:
-            raise ValueError(f"{self.folder} holds the fields {', '.join(self.record.fields)}, this batch has "
-                             f"{', '.join(fields)}: give edge_attr always or never")
-        roots = batch.n_id[batch.root_index].cpu().numpy()
-        given = {"similarity": similarity, "likelihood": likelihood, "believed": believed, "truth": truth,
-                 "epoch": epoch, "branch": branch}
-        table = self._table(roots, given)
-        counts = {"pairs": batch.num_graphs, "nodes": len(flat["n_id"]), "edges": len(flat["edge_index"])}
-        checksums = {name: append_at(self.folder / f"{name}.bin", self.record.total(kind.per) * kind.bytes,
-                                     [flat[name].data.cast("B") if flat[name].size else b""])
-                     for name, kind in FIELDS.items() if name in flat}
-        epochs = table["epoch"]
-        part = counts | {"crc32": checksums, "max_node": int(flat["n_id"].max()),
-                         "epochs": [pc.min(epochs).as_py(), pc.max(epochs).as_py()],
-                         "table": self._parquet(f"pairs-{len(self.record.parts):05d}", table)}
-        self._commit(fields=fields, parts=[*self.record.parts, part])
+        subgraphs = PackedSubgraphs.pack(batch)
+        if self._pairs and self._edge_attr != (subgraphs.edge_attr is not None):
+            raise ValueError(f"{self.folder} holds pairs {'with' if self._edge_attr else 'without'} edge_attr, unlike "
+                             f"this batch: give edge_attr always or never")
+        last, num_nodes = int(batch.n_id.max()), store_files.MAX_NODES if self.images is None else len(self.images)
+        if last >= num_nodes:
+            raise ValueError(f"the subgraphs name node {last}, but the image table has {num_nodes} rows")
+        columns = self._columns(subgraphs.pairs.cpu().numpy(), {
+            "similarity": similarity, "likelihood": likelihood, "believed": believed, "truth": truth, "epoch": epoch,
+            "branch": branch})
+        path = self.folder / f"pairs-{len(self._pairs):05d}.arrow"
+        with replacing(path) as part:
+            store_files.write_pairs(part, subgraphs, columns)
+        self._commit(*self.manifest.files, FileEntry.of(path))
+        self._count(subgraphs, columns)
 
     def drop_epochs(self, first: int) -> None:
         """Forget the appends from the first one on that holds pairs of epoch ``first`` or a later one."""
-        late = [number for number, part in enumerate(self.record.parts) if part["epochs"][1] >= first]
-        if late:
-            self._commit(parts=self.record.parts[:late[0]])
+        keep = next((number for number, last in enumerate(self._last_epoch) if last >= first), len(self._pairs))
+        if keep < len(self._pairs):
+            late = {f"pairs-{number:05d}.arrow" for number in range(keep, len(self._pairs))}
+            self._commit(*(entry for entry in self.manifest.files if entry.name not in late))
+            del self._pairs[keep:], self._last_epoch[keep:]
 
     def set_features(self, features: Tensor, epoch: int | None = None) -> None:
         """Save the memory bank (N, d) or (M, N, d) that is joined on reading, in place of any earlier one."""
-        bank = features.detach().float().cpu()
-        bank = (bank.unsqueeze(0) if bank.dim() == 2 else bank).contiguous()
-        old = self.record.files.get("features")
-        number = int(old["file"].split("-")[1].split(".")[0]) + 1 if old else 0
-        entry = write_whole(self.folder / f"features-{number:05d}.bin",
-                            *(part.numpy().astype("<f4", copy=False).data.cast("B")
-                              for part in bank.flatten(0, 1).split(1 << 14)))
-        entry |= {"shape": list(bank.shape), "epoch": epoch}
-        self._commit(files=self.record.files | {"features": entry})
-        if old:
-            (self.folder / old["file"]).unlink(missing_ok=True)
+        bank = features.detach().float().cpu().numpy()
+        old = [entry for entry in self.manifest.files if entry.name.startswith("features-")]
+        path = self.folder / f"features-{int('features-0.npy' in [entry.name for entry in old])}.npy"
+        with replacing(path) as part, open(part, "wb") as file:
+            np.save(file, bank[None] if bank.ndim == 2 else bank, allow_pickle=False)
+        others = [entry for entry in self.manifest.files if entry not in old]
+        self._commit(*others, FileEntry.of(path), about={"features_epoch": epoch})
 
-    def _commit(self, **changes: Any) -> None:
-        record = Record(**vars(self.record) | changes)
-        record.write(self.folder)
-        self.record = record
+    def _commit(self, *files: FileEntry, about: dict[str, Any] | None = None) -> None:
+        old, manifest = self.manifest, Manifest(KIND, files, self.manifest.about | (about or {}))
+        manifest.write(self.folder / MANIFEST)
+        self.manifest = manifest
+        for name in {entry.name for entry in old.files} - {entry.name for entry in files}:
+            (self.folder / name).unlink(missing_ok=True)
 
-    def _flatten(self, batch: Batch) -> dict[str, np.ndarray]:
-        """The batch's tensors as they lie in the files."""
-        ptr, owner = batch.ptr.cpu(), batch.batch.cpu()
-        edge_index = batch.edge_index.cpu()
-        edge_owner = owner[edge_index[0]]
-        if bool((edge_owner.diff() < 0).any()):
-            raise ValueError("the batch's edges are not grouped by graph")
-        if int(batch.n_id.max()) >= (2**31 if self.images is None else len(self.images)):
-            most = "2^31 nodes can be saved" if self.images is None else f"the image table has {len(self.images)} rows"
-            raise ValueError(f"the subgraphs name node {int(batch.n_id.max())}, but {most}")
-        edge_count = torch.bincount(edge_owner, minlength=batch.num_graphs)
-        flat = {"node_end": ptr[1:] + self.record.total("nodes"),
-                "edge_end": edge_count.cumsum(0) + self.record.total("edges"),
-                "root_index": batch.root_index.cpu() - ptr[:-1, None], "n_id": batch.n_id.cpu(), "z": batch.z.cpu(),
-                "edge_index": (edge_index - ptr[edge_owner]).T}
-        if batch.get("edge_attr") is not None:
-            flat["edge_attr"] = batch.edge_attr.detach().cpu()
-            if flat["edge_attr"].shape != edge_owner.shape:
-                raise ValueError(f"edge_attr must be one similarity per edge, got {tuple(flat['edge_attr'].shape)}")
-        return {name: np.ascontiguousarray(value.numpy(), dtype=FIELDS[name].dtype) for name, value in flat.items()}
+    def _count(self, subgraphs: PackedSubgraphs, columns: pa.RecordBatch | dict[str, pa.Array]) -> None:
+        self._edge_attr = subgraphs.edge_attr is not None
+        self._pairs.append(len(subgraphs))
+        self._last_epoch.append(int(columns["epoch"].to_numpy().max()))
 
-    def _table(self, roots: np.ndarray, given: dict[str, Any]) -> pa.Table:
-        """The pairs' table, from what was given and from the image table."""
-        columns: dict[str, Any] = {"anchor": roots[:, 0], "neighbour": roots[:, 1]}
-        for name, value in given.items():
-            if value is None or isinstance(value, int):
-                continue
-            value = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
-            if len(value) != len(roots):
-                raise ValueError(f"{name} has {len(value)} entries for {len(roots)} pairs")
-            columns[name] = value
-        columns |= {name: np.full(len(roots), given[name]) for name in ("epoch", "branch") if name not in columns}
-        have = () if self.images is None else self.images.columns
-        for side, row in (("anchor", roots[:, 0]), ("neighbour", roots[:, 1])):
-            if "path" in have:
-                columns[f"{side}_path"] = pa.array(self.images["path"], pa.string()).take(pa.array(row))
-            if "camera_id" in have:
-                columns[f"{side}_camera"] = self.images["camera_id"].to_numpy()[row]
-        if "person_id" in have and "truth" not in columns:
-            person = self.images["person_id"].to_numpy()[roots]
-            columns["truth"] = pa.array(person[:, 0] == person[:, 1], mask=(person < 0).any(1))
-        return pa.Table.from_arrays([_column(columns.get(kind.name), kind.type, len(roots)) for kind in SCHEMA],
-                                    schema=SCHEMA)
-
-    def _parquet(self, name: str, table: pa.Table) -> dict[str, Any]:
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink)
-        return write_whole(self.folder / f"{name}.parquet", memoryview(sink.getvalue()))
-
-
-def _column(value: Any, kind: pa.DataType, count: int) -> pa.Array:
-    if value is None:
-        return pa.nulls(count, kind)
-    return value if isinstance(value, pa.Array) else pa.array(value, from_pandas=True).cast(kind)
-
-
-def read_images(folder: Path, record: Record) -> pd.DataFrame | None:
-    """The table of the graph's nodes that a store was made with."""
-    if "images" not in record.files:
-        return None
-    return pq.read_table(folder / record.files["images"]["file"]).to_pandas()
+    def _columns(self, pairs: np.ndarray, given: dict[str, Any]) -> dict[str, pa.Array]:
+        """What is known of pairs (P, 2): what was given, and the truth by the image table."""
+        columns = {}
+        for kind in store_files.COLUMNS:
+            value = given[kind.name]
+            if kind.name == "truth" and value is None and self.images is not None and "person_id" in self.images:
+                person = self.images["person_id"].to_numpy()[pairs]
+                value = pa.array(person[:, 0] == person[:, 1], mask=(person < 0).any(1))
+            elif value is None:
+                value = pa.nulls(len(pairs))
+            elif isinstance(value, int):
+                value = np.full(len(pairs), value)
+            elif isinstance(value, Tensor):
+                value = value.detach().cpu().numpy()
+            if len(value) != len(pairs):
+                raise ValueError(f"{kind.name} has {len(value)} entries for {len(pairs)} pairs")
+            columns[kind.name] = pa.array(value, from_pandas=True).cast(kind.type)
+        return columns

@@ -3,10 +3,11 @@ import json
 import os
 import pickle
 import random
-import shutil
+import zlib
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,7 +16,8 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
 from mprd_pyg.graph import KNNGraph, PairSubgraphDataset, PairSubgraphs, PairSubgraphWriter
-from mprd_pyg.graph.store import format as store_format
+from mprd_pyg.graph.store.store_files import read_manifest
+from mprd_pyg.manifest import FileEntry, Manifest
 
 GRAPH = ("n_id", "z", "edge_index", "root_index")
 
@@ -148,27 +150,22 @@ def test_transforms_workers_and_pickling(store):
     assert len(copied) < 20_000 and torch.equal(pickle.loads(copied)[0].n_id, expected[10])  # paths, not contents
 
 
-def committed(store):
-    """Every file of a store and how many of its bytes count."""
-    record = store_format.Record.read(store)
-    sizes = {f"{name}.bin": store_format.FIELDS[name].bytes * record.total(store_format.FIELDS[name].per)
-             for name in record.fields}
-    entries = [part["table"] for part in record.parts] + list(record.files.values())
-    return sizes | {entry["file"]: entry["bytes"] for entry in entries} | {
-        "manifest.json": (store / "manifest.json").stat().st_size}
+def files_of(store):
+    """The content of every file of a store, all of which count."""
+    files = {path.name: path.read_bytes() for path in store.iterdir()}
+    assert set(files) == {"manifest.json", *(entry.name for entry in read_manifest(store).files)} and len(files) == 5
+    return files
 
 
 def test_a_file_cut_at_any_byte_is_refused_and_named(store):
-    for name, size in committed(store).items():
-        whole = (store / name).read_bytes()
-        assert len(whole) == size
-        for cut in {0, 1, size - 1, *random.sample(range(size), min(size, 12))}:
+    for name, whole in files_of(store).items():
+        rng, size = random.Random(name), len(whole)
+        # the line break at the manifest's end is no loss
+        for cut in {0, 1, size - 2, *rng.sample(range(size - 1), min(size - 1, 12))}:
             (store / name).write_bytes(whole[:cut])
-            for check in ("contents", "sizes"):
+            for open_ in (PairSubgraphDataset, PairSubgraphWriter):
                 with pytest.raises(ValueError, match=name):
-                    PairSubgraphDataset(store, check=check)
-            with pytest.raises(ValueError, match=name):
-                PairSubgraphWriter(store)
+                    open_(store)
         (store / name).unlink()
         with pytest.raises((ValueError, FileNotFoundError), match=name):
             PairSubgraphDataset(store)
@@ -177,11 +174,11 @@ def test_a_file_cut_at_any_byte_is_refused_and_named(store):
 
 
 def test_an_edited_byte_anywhere_is_refused_and_named(store):
-    for name, size in committed(store).items():
-        whole = (store / name).read_bytes()
-        for place in {0, size - 1, *random.sample(range(size), min(size, 25))}:
+    for name, whole in files_of(store).items():
+        rng, size = random.Random(name), len(whole)
+        for place in {0, size - 1, *rng.sample(range(size), min(size, 40))}:
             edited = bytearray(whole)
-            edited[place] ^= random.randrange(1, 256)
+            edited[place] ^= rng.randrange(1, 256)
             if name == "manifest.json" and _equal_json(whole, edited):
                 continue  # white space
             (store / name).write_bytes(edited)
@@ -198,36 +195,42 @@ def _equal_json(one, two):
         return False
 
 
-@pytest.mark.parametrize("moment", ["flat", "table", "commit"])
+@pytest.mark.parametrize("moment", ["pairs", "commit"])
 def test_a_crash_while_appending_loses_only_that_append(store, parts, monkeypatch, moment):
     one, two, images, _ = parts
     writer = PairSubgraphWriter(store, images=images)
     replace, calls = os.replace, [0]
 
-    def crash(*_):
-        if moment == "flat" or (calls[0] == (moment == "commit")):
-            raise KeyboardInterrupt
+    def crash(*paths):
         calls[0] += 1
-        return replace(*_)
+        if calls[0] == (1 if moment == "pairs" else 2):
+            raise KeyboardInterrupt
+        return replace(*paths)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        if moment == "flat":  # in the middle of the flat files
-            truncate = store_format.append_at
-            patch.setattr("mprd_pyg.graph.store.writer.append_at", lambda path, *rest: crash()
-                          if path.name == "z.bin" else truncate(path, *rest))
         patch.setattr(os, "replace", crash)
         writer.append(one)
-    with open(store / "n_id.bin", "ab") as file:
-        file.write(b"half a write")
-    before = PairSubgraphDataset(store)  # what lies beyond the commit is ignored
+    (store / "pairs-00002.arrow.part").write_bytes(b"half a write")  # of a process that was killed
+    before = PairSubgraphDataset(store)  # what was not committed is ignored
     assert len(before) == 80
     PairSubgraphWriter(store, images=images).append(two, epoch=3)
+    assert not list(store.glob("*.part")) and len(list(store.iterdir())) == 6
     after = PairSubgraphDataset(store)
     assert len(after) == 110 and after.table["epoch"].tolist() == before.table["epoch"].tolist() + [3] * 30
     for i in range(80):
         same(before[i], after[i])
     for i, graph in enumerate(two.to_data_list()):
         same(graph, after[80 + i])
+    writer = PairSubgraphWriter(store)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
+        patch.setattr("mprd_pyg.manifest.replacing", lambda path: full(path))
+        writer.append(one)
+    writer.append(one)  # after a full disk the same writer goes on
+    assert len(PairSubgraphDataset(store)) == len(writer) == 160
+
+
+def full(path):
+    raise OSError(f"{path}: the disk is full")
 
 
 def test_a_reader_keeps_its_pairs_while_others_are_appended(store, parts):
@@ -262,9 +265,12 @@ def test_epochs_can_be_dropped_and_written_again(store, parts):
 def test_features_are_replaced_whole(store, parts):
     writer = PairSubgraphWriter(store)
     writer.set_features(parts[3] * 3, epoch=4)
-    assert [path.name for path in store.glob("features-*")] == ["features-00001.bin"]
+    assert [path.name for path in store.glob("features-*")] == ["features-1.npy"]
     one = PairSubgraphDataset(store)[0]
     assert torch.equal(one.x, 3 * parts[3][one.n_id])
+    writer.set_features(parts[3] * 4, epoch=5)
+    assert [path.name for path in store.glob("features-*")] == ["features-0.npy"]
+    assert torch.equal(PairSubgraphDataset(store)[0].x, 4 * parts[3][one.n_id])
 
 
 def test_bad_input_is_named(store, parts, tmp_path):
@@ -273,8 +279,6 @@ def test_bad_input_is_named(store, parts, tmp_path):
         PairSubgraphDataset(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"have 10 rows.*name node"):
         PairSubgraphDataset(store, features=x[:10])
-    with pytest.raises(ValueError, match="check must be"):
-        PairSubgraphDataset(store, check="some")
     with pytest.raises(ValueError, match="other images"):
         PairSubgraphWriter(store, images=images.assign(camera_id=3))
     writer = PairSubgraphWriter(store)
@@ -287,13 +291,76 @@ def test_bad_input_is_named(store, parts, tmp_path):
     few = PairSubgraphWriter(tmp_path / "few", images=images[:5])
     with pytest.raises(ValueError, match="image table has 5 rows"):
         few.append(parts[0])
-    record = json.loads((store / "manifest.json").read_text())
-    shutil.copytree(store, tmp_path / "later")
-    (tmp_path / "later" / "manifest.json").write_text(json.dumps(record | {"version": 2}))
-    with pytest.raises(ValueError, match="version 2"):
-        PairSubgraphDataset(tmp_path / "later")
-    outside = store_format.Record.read(store)
-    outside.files["images"]["file"] = "../images.parquet"
-    outside.write(store)
-    with pytest.raises(ValueError, match="outside the folder"):
-        PairSubgraphDataset(store)
+
+
+def test_forged_manifests_are_refused(store, parts, tmp_path):
+    manifest, path = read_manifest(store), store / "manifest.json"
+    (tmp_path / "pairs-00000.arrow").write_bytes((store / "pairs-00000.arrow").read_bytes())
+
+    def refused(match, files=manifest.files, about=manifest.about, kind=manifest.kind):
+        content = {"kind": kind, "files": files, "about": about}
+        path.write_text(json.dumps(content | {"crc32": zlib.crc32(json.dumps(content, sort_keys=True).encode())}))
+        with pytest.raises(ValueError, match=match) as error:
+            PairSubgraphDataset(store)
+        assert "\n" not in str(error.value) and str(store) in str(error.value)
+
+    entries = [vars(entry) for entry in manifest.files]
+    for name in ("../pairs-00000.arrow", str(tmp_path / "pairs-00000.arrow"), "..", "", "a/b", "a\\b", 3, None):
+        refused("outside the folder", [entries[0] | {"name": name}])
+    refused("version 2", entries, kind="mprd-pyg pair subgraphs")
+    refused("no integers", [entries[0] | {"bytes": "many"}])
+    refused("manifest.json", [entries[0] | {"more": 1}])
+    refused("manifest.json", 7)
+    refused("manifest.json", entries, about=[1])
+    refused("manifest.json", entries, about={"image_root": 5})
+    for text in ("{}", "[]", "7", "null", "[" * 100_000, '{"format": "mprd-pyg pair subgraphs", "version": 1}'):
+        path.write_text(text)
+        with pytest.raises(ValueError, match="manifest.json"):
+            PairSubgraphDataset(store)
+
+
+def test_forged_files_with_right_checksums_are_refused(store, parts):
+    """Whoever makes a file by hand can make its checksum too: what it names must still exist."""
+    manifest, path = read_manifest(store), store / "pairs-00000.arrow"
+    whole = path.read_bytes()
+    table = pa.ipc.open_file(whole).read_all()
+
+    def refused(change, name=path.name, match="pairs-00000.arrow"):
+        change(store / name)
+        files = tuple(FileEntry.of(store / name) if entry.name == name else entry for entry in manifest.files)
+        Manifest(manifest.kind, files, manifest.about).write(store / "manifest.json")
+        with pytest.raises(ValueError, match=match):
+            PairSubgraphDataset(store)
+
+    def replaced(name, values):
+        place = table.column_names.index(name)
+        changed = table.set_column(place, name, pa.chunked_array([values]) if isinstance(values, pa.Array) else values)
+
+        def write(path):
+            with pa.ipc.new_file(str(path), changed.schema) as file:
+                file.write_table(changed)
+        return write
+
+    nodes, edges = (table[name].chunk(0) for name in ("nodes", "edges"))
+    z, ends = nodes.values.field("z"), edges.values.field("ends")
+    for n_id in (pa.array([10**6] * len(z), pa.int32()), pa.array([-1] * len(z), pa.int32())):
+        wrong = pa.LargeListArray.from_arrays(nodes.offsets, pa.StructArray.from_arrays([n_id, z], ["n_id", "z"]))
+        refused(replaced("nodes", wrong), match="nodes that there are not")
+    high = pa.FixedSizeListArray.from_arrays(pa.array([99] * 2 * len(ends), pa.int32()), type=ends.type)
+    wrong = pa.LargeListArray.from_arrays(edges.offsets, pa.StructArray.from_arrays([high], ["ends"]))
+    refused(replaced("edges", wrong), match="nodes that there are not")
+    refused(replaced("root_index", high[:50]), match="nodes that there are not")
+    refused(replaced("epoch", pa.array(["x"] * 50)))
+    refused(replaced("epoch", pa.nulls(50, pa.int32())))
+    both = pa.StructArray.from_arrays([ends, pa.array([1.0] * len(ends), pa.float32())], ["ends", "similarity"])
+    refused(replaced("edges", pa.LargeListArray.from_arrays(edges.offsets, both)), match="pairs-00001.*only some")
+    refused(replaced("nodes", pa.array([[1]] * 50)))
+    refused(lambda path: path.write_bytes(whole[:-8]))
+    refused(lambda path: path.write_bytes(b"x" * 100))
+    table = table[:0]
+    refused(replaced("epoch", pa.array([], pa.int32())))
+    path.write_bytes(whole)
+    images = (store / "images.arrow").read_bytes()
+    refused(lambda path: path.write_bytes(b"x" * 100), "images.arrow", "images.arrow")
+    (store / "images.arrow").write_bytes(images)
+    refused(lambda path: np.save(path, np.zeros((60, 5))), "features-0.npy", "features-0.npy")
