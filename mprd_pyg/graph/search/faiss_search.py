@@ -1,5 +1,6 @@
 """Neighbours by FAISS, with an exact search for what its answer leaves open."""
 import logging
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -27,14 +28,15 @@ class FaissSearch:
     WIDTH = 64
     #: queries at a time, between which Ctrl-C is heard
     BATCH = 65_536
+    #: how wrong a product of unit vectors may be, halved; FAISS's also depends on where in a block it stands
+    ROUNDING = 1e-6
 
     def __init__(self, exact: ExactSearch | DeviceSearch, metric: str, index: str, k: int):
-        self.exact, self.metric, self.is_flat = exact, metric, index == "Flat"
-        if self.is_flat:
-            self.index = FlatSearch(exact.database, metric)
-            self.built_by = self.index.name
-        else:
-            self.index, self.built_by = filled_index(exact.database, index, metric, k), index
+        self.exact, self.metric, database = exact, metric, exact.database
+        self.is_flat = index == "Flat"
+        self.index = FlatSearch(database, metric) if self.is_flat else filled_index(database, index, metric, k)
+        self.built_by = self.index.name if self.is_flat else index
+        self.norm = torch.linalg.vector_norm(database, dim=1).max()
 
     def neighbours(self, queries: Tensor, own: Tensor, k: int, threshold: float | None = None,
                    k_max: int | None = None) -> Neighbours:
@@ -44,27 +46,24 @@ class FaissSearch:
         for part, place in zip(queries.split(self.BATCH), own.split(self.BATCH), strict=True):
             value, row = self.index.search(part.contiguous(), width)
             similarity = value if self.metric == "cosine" else -value.clamp(min=0)
-            parts.append(complete(similarity, row, part, place, self.exact, k, threshold, k_max, self.is_flat))
-        found = Neighbours.join(parts)
-        found.built_by = self.built_by
-        return found
+            norm = torch.linalg.vector_norm(part, dim=1)
+            rounding = self.ROUNDING * (norm ** 2 + self.norm ** 2) if self.is_flat else None
+            parts.append(complete(similarity, row, part, place, self.exact, k, threshold, k_max, rounding))
+        return replace(Neighbours.join(parts), built_by=self.built_by)
 
 
-def complete(similarity: Tensor, row: Tensor, queries: Tensor, own: Tensor, exact, k: int,
-             threshold: float | None = None, k_max: int | None = None, is_exact: bool = False) -> Neighbours:
+def complete(similarity: Tensor, row: Tensor, queries: Tensor, own: Tensor, exact: ExactSearch | DeviceSearch, k: int,
+             threshold: float | None = None, k_max: int | None = None, rounding: Tensor | None = None) -> Neighbours:
     """Neighbours from an index's answer; the queries that it leaves open are searched exactly.
 
     Open are those for which the index found fewer than k distinct rows other than the query's own, and those all of
-    whose answers lie above the threshold, so that further ones may. Of an index that misses nothing, those are open
-    too whose last neighbour is as similar as the last answer: a lower row may tie with it.
+    whose answers lie above the threshold, so that further ones may. With ``rounding``, those are open too for which
+    it decides: two of the neighbours, the last of them and the next row, or one and the threshold are that close.
 
     Args:
         similarity, row: (Q, W) answers, best first; row -1 where none.
-        queries: (Q, d).
-        own: (Q,) the database row that each query leaves out; -1 for none.
-        exact: the exact search over the same database.
-        k, threshold, k_max: as of :class:`~mprd_pyg.graph.KNNGraph`.
-        is_exact: the answers are the W most similar rows.
+        queries, own, exact, k, threshold, k_max: what was asked, and the exact search over the same database.
+        rounding: (Q,) by how much similarities may be wrong, where the answers are the W most similar rows.
     """
     row, order = row.sort(dim=1)
     row[:, 1:] = torch.where(row[:, 1:] == row[:, :-1], -1, row[:, 1:])  # an index may repeat itself
@@ -74,12 +73,15 @@ def complete(similarity: Tensor, row: Tensor, queries: Tensor, own: Tensor, exac
     limit, wanted = torch.full_like(own, k), torch.zeros_like(own)
     if threshold is not None:
         wanted = 1 + (other & (similarity > threshold)).sum(1)
-        limit = wanted.clamp(min=k, max=k_max)
+        limit = torch.minimum(wanted.clamp(min=k, max=k_max), len(exact.database) - (own >= 0).long())
     keep = other & (other.cumsum(1) <= limit.unsqueeze(1))
     done = keep.sum(1) == limit
-    if is_exact:
-        last = similarity.masked_fill(~keep, torch.inf).amin(1)
-        done = done & (similarity[:, -1] < last) | (row.shape[1] == len(exact.database))
+    if rounding is not None:
+        after = torch.full_like(similarity[:, :1], -torch.inf if row.shape[1] == len(exact.database) else torch.inf)
+        close = similarity - torch.cat([similarity[:, 1:], after], dim=1) <= rounding.unsqueeze(1)
+        if threshold is not None:
+            close |= (similarity - threshold).abs() <= rounding.unsqueeze(1)
+        done &= ~(close & keep).any(1)
     keep &= done.unsqueeze(1)
     num_capped = 0 if k_max is None else int((wanted[done] > k_max).sum())
     found = Neighbours(keep.sum(1), row[keep], similarity[keep], num_capped)

@@ -1,6 +1,7 @@
 """Approximate neighbours of every row: cells compared by matrix products, then neighbours of neighbours."""
 import logging
 import threading
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -162,8 +163,7 @@ class NNDescent:
         """The neighbours of every row; what the lists leave open is searched exactly."""
         own = torch.arange(len(self.exact.database))
         found = complete(*self.table(), self.exact.database, own, self.exact, k, threshold, k_max)
-        found.built_by = "nndescent"
-        return found
+        return replace(found, built_by="nndescent")
 
     def table(self) -> tuple[Tensor, Tensor]:
         """Similarity and row (N, K), best first, the lower row first among equals; -inf and -1 where none."""
