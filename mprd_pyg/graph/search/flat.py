@@ -39,9 +39,5 @@ class FlatSearch:
         if self.name == "faiss.knn_gpu":
             return faiss.knn_gpu(gpu_resources(), queries, self.database, min(k, MAX_GPU_K), metric=self.metric,
                                  device=self.database.device.index)
-        count = len(queries)
-        missing = faiss.cvar.distance_compute_blas_threshold - count
-        if missing > 0:  # fewer rows go through another kernel, which rounds in another order
-            queries = torch.cat([queries, queries.new_zeros(missing, queries.shape[1])])
         value, row = faiss.knn(queries.numpy(), self.database.numpy(), k, self.metric)
-        return torch.from_numpy(value[:count]), torch.from_numpy(row[:count])
+        return torch.from_numpy(value), torch.from_numpy(row)
