@@ -53,9 +53,10 @@ class KNNGraph:
         k: neighbours per node (the least number of them, with a threshold).
         metric: ``"cosine"`` or ``"l2"``; ``edge_attr`` is the cosine, or the negative squared distance.
         threshold: similarity above which all rows are neighbours; None keeps k fixed.
-        k_max: upper bound of :math:`k_i`; ``num_capped`` counts the nodes on which it bit.
-        index: ``"Flat"`` or ``"exact"``; ``"hnsw"``, ``"ivfpq"``, ``"nndescent"``; ``"auto"``, which chooses by N;
-            or a FAISS factory string (see :class:`NearestSearch`).
+        k_max: upper bound of :math:`k_i`; ``graph.num_capped`` counts the nodes that it cut.
+        index: ``"Flat"`` (FAISS's brute force) or ``"exact"`` (our own); ``"hnsw"``, ``"ivfpq"``, ``"nndescent"``;
+            ``"auto"``, which chooses by N; or a FAISS factory string (see :class:`NearestSearch`).
+            ``graph.built_by`` says which search found the neighbours.
         center_by: (N,) group of each row: search with each group's mean feature subtracted and the rest
             renormalised, so that neighbours are found across cameras (not in the papers; off by default).
         recall_sample: whole graphs built with an approximate index carry ``recall``, the share of the true k

@@ -9,7 +9,7 @@ BUDGET = 1 << 28
 
 
 class DeviceSearch:
-    """The same neighbours as :class:`ExactSearch`, without a copy to the host.
+    """The same neighbours as :class:`ExactSearch`, without a copy to the host, where FAISS has no GPU build too.
 
     Args:
         database: (N, d) float32.

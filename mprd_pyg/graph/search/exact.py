@@ -93,6 +93,9 @@ class ExactSearch:
     diagonal serves its rows and its columns, which halves the products. Memory beyond the features is one
     block per thread and the lists.
 
+    ``tests/benchmarks/knn.py``, k = 10, CPU s against ``faiss.knn``: 0.6 and 1.0 to 1.5 for 13,000 rows of 256, 4.1 and
+    8.1 for 13,000 of 2,048, 38 and 56 for 100,000 of 256.
+
     Args:
         database: (N, d) float32 on the host.
         metric: ``"cosine"`` (inner product) or ``"l2"``.

@@ -66,7 +66,7 @@ class NearestSearch:
         """
         count = len(self.database if queries is None else queries)
         search = self._search(count, queries is None)
-        if queries is None and isinstance(search, ExactSearch | NNDescent):
+        if queries is None and hasattr(search, "all_rows"):
             return search.all_rows(k, threshold, k_max)
         device = self.database.device
         if own is None:
