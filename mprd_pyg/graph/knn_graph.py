@@ -6,9 +6,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Data
 
-from mprd_pyg.graph.search.exact import Neighbours
-from mprd_pyg.graph.search.indexes import METRICS, check_index
+from mprd_pyg.graph.search.flat import METRICS
+from mprd_pyg.graph.search.indexes import check_index
 from mprd_pyg.graph.search.nearest import NearestSearch
+from mprd_pyg.graph.search.neighbours import Neighbours
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +53,10 @@ class KNNGraph:
         k: neighbours per node (the least number of them, with a threshold).
         metric: ``"cosine"`` or ``"l2"``; ``edge_attr`` is the cosine, or the negative squared distance.
         threshold: similarity above which all rows are neighbours; None keeps k fixed.
-        k_max: upper bound of :math:`k_i`; ``num_capped`` counts the nodes on which it bit.
-        index: ``"Flat"`` or ``"exact"``; ``"hnsw"``, ``"ivfpq"``, ``"nndescent"``; ``"auto"``, which chooses by N;
-            or a FAISS factory string (see :class:`NearestSearch`).
+        k_max: upper bound of :math:`k_i`; ``graph.num_capped`` counts the nodes that it cut.
+        index: ``"Flat"`` (FAISS's brute force) or ``"exact"`` (our own); ``"hnsw"``, ``"ivfpq"``, ``"nndescent"``;
+            ``"auto"``, which chooses by N; or a FAISS factory string (see :class:`NearestSearch`).
+            ``graph.built_by`` says which search found the neighbours.
         center_by: (N,) group of each row: search with each group's mean feature subtracted and the rest
             renormalised, so that neighbours are found across cameras (not in the papers; off by default).
         recall_sample: whole graphs built with an approximate index carry ``recall``, the share of the true k
@@ -109,31 +111,32 @@ class KNNGraph:
             query_center_by = groups[rows.to(groups.device)]
         space, queries = self.space(features.detach(), queries, groups, query_center_by)
         search = NearestSearch(space, self.metric, self.index, k=self.k)
-        num_nodes, recall = len(space), None
-        if queries is None and rows is None:
-            nodes = torch.arange(num_nodes, device=space.device)
-            found = search.neighbours(None, None, self.k, self.threshold, self.k_max)
-            parts = [self._edges(found, nodes)]
-            if self.recall_sample and search.index != "exact":
-                recall = search.recall(found, self.k, self.recall_sample)
-                log.info("recall@%d of the index %r: %.4f on %d of %d rows", self.k, self.index, recall,
-                         min(self.recall_sample, num_nodes), num_nodes)
+        num_nodes, own, recall = len(space), None, None
+        if rows is not None:
+            nodes = own = rows.to(space.device)
+            queries = space[own] if queries is None else queries
         elif queries is None:
-            nodes = rows.to(space.device)
-            parts = [self._search(search, space[nodes], nodes, nodes)]
+            nodes = torch.arange(num_nodes, device=space.device)
         else:
-            own = None if rows is None else rows.to(space.device)
-            nodes = own if own is not None else num_nodes + torch.arange(len(queries), device=space.device)
-            num_nodes += 0 if own is not None else len(queries)
-            parts = [self._search(search, queries, nodes, own)]
+            nodes = num_nodes + torch.arange(len(queries), device=space.device)
+            num_nodes += len(queries)
+        found = search.neighbours(queries, own, self.k, self.threshold, self.k_max)
+        if queries is None and self.recall_sample and search.approximate:
+            recall = search.recall(found, self.k, self.recall_sample)
+            log.info("recall@%d of the index %r: %.4f on %d of %d rows", self.k, self.index, recall,
+                     min(self.recall_sample, num_nodes), num_nodes)
+        owners, parts = [nodes], [found]
         for _ in range(reach - 1):
-            found = parts[-1][0][0].unique()
-            found = found[~torch.isin(found, nodes)]
-            if found.numel():
-                parts.append(self._search(search, space[found], found, found))
-                nodes = torch.cat([nodes, found])
-        graph = Data(edge_index=torch.cat([edges for edges, _ in parts], dim=1),
-                     edge_attr=torch.cat([value for _, value in parts]), num_nodes=num_nodes)
+            new = parts[-1].row.unique()
+            new = new[~torch.isin(new, torch.cat(owners))]
+            if new.numel():
+                owners.append(new)
+                parts.append(search.neighbours(space[new], new, self.k, self.threshold, self.k_max))
+        node, found = torch.cat(owners), Neighbours.join(parts)
+        self.num_capped += found.num_capped
+        graph = Data(edge_index=torch.stack([found.row, node.repeat_interleave(found.count)]),
+                     edge_attr=found.similarity, num_nodes=num_nodes, built_by=found.built_by,
+                     num_capped=found.num_capped)
         if recall is not None:
             graph.recall = recall
         if keep_features:
@@ -152,14 +155,6 @@ class KNNGraph:
         if cosine:
             return F.normalize(features, dim=-1), None if queries is None else F.normalize(queries, dim=-1)
         return features, queries
-
-    def _search(self, search: NearestSearch, queries: Tensor, nodes: Tensor, own: Tensor | None):
-        """Edges (2, E) and similarities (E,) into ``nodes`` (Q,), grouped by node, nearest first."""
-        return self._edges(search.neighbours(queries, own, self.k, self.threshold, self.k_max), nodes)
-
-    def _edges(self, found: Neighbours, nodes: Tensor):
-        self.num_capped += found.capped
-        return torch.stack([found.row, nodes.repeat_interleave(found.count)]), found.similarity
 
     def _check(self, features, queries, rows, groups, query_groups) -> None:
         if features.dim() != 2:

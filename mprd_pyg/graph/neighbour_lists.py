@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from mprd_pyg.graph.threads import compiled
+from mprd_pyg.graph.threads import compiled, mixed
 
 
 @compiled
@@ -89,32 +89,30 @@ class NeighbourLists:
         owner, position = ragged_arange(start, self.ptr[nodes + 1] - start)
         return owner, self.neighbour[position]
 
-    def capped(self, most: int | None, seed: int = 0) -> "NeighbourLists":
-        """At most ``most`` neighbours of each node, chosen at random by (seed, node, neighbour), on every device alike.
+    def capped(self, limit: int | None, seed: int = 0) -> "NeighbourLists":
+        """At most ``limit`` neighbours of each node, drawn by (seed, node, neighbour), on every device alike.
 
         The choice depends on nothing else, so that a node keeps its neighbours whatever is asked beside it, and a
         longer list gains neighbours without changing the order of preference of the old ones.
         """
-        if most is None or not len(self.neighbour) or int(self.ptr.diff().max()) <= most:
+        if limit is None or not len(self.neighbour) or int(self.ptr.diff().max()) <= limit:
             return self
-        known = self._capped.get((most, seed))
-        if known is None:
-            known = self._capped[most, seed] = self._cap(most, seed)
-        return known
+        if (limit, seed) not in self._capped:
+            self._capped[limit, seed] = self._cap(limit, seed)
+        return self._capped[limit, seed]
 
-    def _cap(self, most: int, seed: int) -> "NeighbourLists":
+    def _cap(self, limit: int, seed: int) -> "NeighbourLists":
         degree = self.ptr.diff()
-        long = (degree > most).nonzero().flatten()
+        long = (degree > limit).nonzero().flatten()
         owner, position = ragged_arange(self.ptr[long], degree[long])
         preference = mixed(mixed(mixed(long.new_tensor(seed)) + long[owner]) + self.neighbour[position])
         order = preference.argsort(stable=True)
         order = order[owner[order].argsort(stable=True)]  # by node, then by preference
-        length = degree[long]
-        rank = torch.arange(len(owner), device=owner.device) - (length.cumsum(0) - length)[owner]
+        rank = position - self.ptr[long][owner]
         keep = torch.ones_like(self.neighbour, dtype=torch.bool)
-        keep[position[order[rank >= most]]] = False
+        keep[position[order[rank >= limit]]] = False
         ptr = torch.zeros_like(self.ptr)
-        ptr[1:] = degree.clamp(max=most).cumsum(0)
+        ptr[1:] = degree.clamp(max=limit).cumsum(0)
         return NeighbourLists(ptr, self.neighbour[keep])
 
     @cached_property
@@ -142,14 +140,6 @@ class NeighbourLists:
         """Whether ``neighbour`` (S,) stands in NN(``node`` (S,)), element by element."""
         owner = torch.repeat_interleave(torch.arange(self.num_nodes, device=self.ptr.device), self.ptr.diff())
         return contains_sorted(owner * self.num_nodes + self.neighbour, node * self.num_nodes + neighbour)
-
-
-def mixed(x: Tensor) -> Tensor:
-    """splitmix64 of 64-bit integers: the same seemingly random integers on every device."""
-    x = x - 7046029254386353131
-    x = (x ^ ((x >> 30) & (1 << 34) - 1)) * -4658895280553007687
-    x = (x ^ ((x >> 27) & (1 << 37) - 1)) * -7723592293110705685
-    return x ^ ((x >> 31) & (1 << 33) - 1)
 
 
 def sort_keys(keys: Tensor) -> Tensor:

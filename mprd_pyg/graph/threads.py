@@ -1,18 +1,22 @@
-"""Compiled loops that run beside each other without Python's lock."""
-from collections.abc import Callable
+"""Compiled loops, threads that run them beside each other, and random integers that every device draws alike."""
+import threading
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import torch
+from torch import Tensor
 
 
-def compiled(function: Callable) -> Callable:
+def compiled(function: Callable | None = None, **options) -> Callable:
     """Compile with numba; the machine code is kept on disk where some folder can be written, otherwise in memory.
 
     numba tries ``NUMBA_CACHE_DIR``, then ``__pycache__`` beside the file, then the user's cache folder, and raises at
     import where it may write to none of them (an installation that is read-only, without a home).
     """
-    options = {"nogil": True, "error_model": "numpy"}
+    if function is None:
+        return lambda function: compiled(function, **options)
+    options = {"nogil": True, "error_model": "numpy", **options}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:
@@ -39,3 +43,47 @@ def in_threads(work: Callable[[int, int], None], count: int, least: int = 1024, 
     bounds = [piece * count // pieces for piece in range(pieces + 1)]
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, bounds[:-1], bounds[1:]))
+
+
+def multiply_in_threads(task: Callable[[object, Tensor], None], items: Iterable, size: int) -> None:
+    """Call ``task(item, buffer)`` for all items on as many threads as torch uses, one matrix product on each.
+
+    Threads that each multiply and read their own block need no barrier between the two, which is what
+    costs when a multi-threaded product alternates with a multi-threaded reader.
+
+    Args:
+        task: may use torch, which has one thread meanwhile.
+        items: drawn one by one.
+        size: floats in the buffer that each thread has for itself.
+    """
+    threads, items, lock, stop = torch.get_num_threads(), iter(items), threading.Lock(), threading.Event()
+
+    def work():
+        buffer = torch.empty(size)
+        while not stop.is_set():
+            with lock:
+                item = next(items, None)
+            if item is None:
+                return
+            task(item, buffer)
+
+    if threads == 1:
+        return work()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                for done in [pool.submit(work) for _ in range(threads)]:
+                    done.result()
+            finally:
+                stop.set()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def mixed(x: Tensor) -> Tensor:
+    """splitmix64 of 64-bit integers: the same seemingly random integers on every device."""
+    x = x - 7046029254386353131
+    x = (x ^ ((x >> 30) & (1 << 34) - 1)) * -4658895280553007687
+    x = (x ^ ((x >> 27) & (1 << 37) - 1)) * -7723592293110705685
+    return x ^ ((x >> 31) & (1 << 33) - 1)

@@ -1,4 +1,4 @@
-"""Speed of the kNN graph beside FAISS's flat index and the bare matrix product, all in one run.
+"""Speed of the kNN graph beside faiss.knn, FAISS's indexes and the bare matrix product, all in one run.
 
     python tests/benchmarks/knn.py --rows 13000 --dim 2048
     python tests/benchmarks/knn.py --growth growth.png --sizes 10000 30000 100000 300000 1000000
@@ -7,10 +7,12 @@
 Features are unit vectors like those of a re-identification network: 20 images of each identity, a Gaussian of total
 standard deviation ``--spread`` around the identity's random direction (1.0: two images of a person have a cosine of
 about 0.5; 1.5: about 0.3, where strangers among a million come as near). Times are CPU seconds of the process, which
-hold on a busy machine too, and wall seconds. ``--growth`` measures each size in a process of its own, and draws time
-and peak memory, with a table beside the picture (``.csv`` and ``.md``).
+hold on a busy machine too, and wall seconds. pynndescent is measured beside them where it is installed. ``--growth``
+measures each size in a process of its own, and draws time and peak memory, with a table beside the picture (``.csv``
+and ``.md``).
 """
 import argparse
+import importlib.util
 import json
 import logging
 import resource
@@ -28,7 +30,6 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
 from mprd_pyg.graph import KNNGraph  # noqa: E402
-from mprd_pyg.graph.search.exact import ExactSearch  # noqa: E402
 
 BLOCK = 1024
 
@@ -69,47 +70,62 @@ def topk(x: torch.Tensor, k: int) -> None:
         (rows @ x.T).topk(k + 1)
 
 
+def pynndescent(x: torch.Tensor, k: int) -> torch.Tensor:
+    """Neighbours by the package pynndescent, (N, k), the row itself left out; it is no dependency of this project."""
+    from pynndescent import NNDescent
+    row = torch.from_numpy(NNDescent(x.numpy(), metric="dot", n_neighbors=30, n_jobs=torch.get_num_threads(),
+                                     random_state=0).neighbor_graph[0]).long()
+    other = row != torch.arange(len(x)).unsqueeze(1)
+    return row[other & (other.cumsum(1) <= k)].view(len(x), k)
+
+
+def recall_of(row: torch.Tensor, x: torch.Tensor, sample: int = 500) -> float:
+    """Share of the true k nearest of a sample of rows that are among ``row`` (N, k)."""
+    some = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:sample]
+    truth = KNNGraph(k=row.shape[1])(x, rows=some).edge_index[0].view(len(some), -1)
+    return float((truth.unsqueeze(2) == row[some].unsqueeze(1)).any(2).float().mean())
+
+
 def compare(args) -> None:
     """Print the table of one size."""
     rows, dim, k = args.rows, args.dim, args.k
     x = identities(rows, dim, args.spread)
-    small, own = x[:3000], torch.arange(rows)
+    small, data = x[:3000], x.numpy()
     for metric in ("cosine", "l2"):  # compile before anything is timed
-        KNNGraph(k=k, metric=metric, threshold=0.5)(small)
+        KNNGraph(k=k, metric=metric, threshold=0.5, index="exact")(small)
     KNNGraph(k=k, index="nndescent", recall_sample=0)(small)
     print(f"N = {rows:,}, d = {dim}, k = {k}, spread {args.spread}, {torch.get_num_threads()} threads\n")
-    print("| | CPU s | wall s | GFLOP per CPU s (2 N² d) | of the bare product | of IndexFlatIP | recall |")
-    print("|---|---|---|---|---|---|---|")
+    print("| | CPU s | wall s | GFLOP per CPU s (2 N² d) | of faiss.knn | recall |")
+    print("|---|---|---|---|---|---|")
     base = {}
 
     def row(name, function, repeat=args.repeat):
         cpu, wall, result = timed(function, repeat)
-        base.setdefault("product", cpu)
-        if name.startswith("IndexFlatIP"):
-            base["flat"] = cpu
-        flat = f"{base['flat'] / cpu:.2f} x" if "flat" in base else ""
-        recall = f"{result.recall:.4f}" if "recall" in (result or ()) else ""
+        base.setdefault("faiss", cpu)
+        recall = ""
+        if isinstance(result, torch.Tensor):
+            recall = f"{recall_of(result, x):.4f}"
+        elif "recall" in (result or ()):
+            recall = f"{result.recall:.4f}"
         print(f"| {name} | {cpu:.2f} | {wall:.2f} | {2 * rows ** 2 * dim / cpu / 1e9:.0f} "
-              f"| {base['product'] / cpu:.2f} x | {flat} | {recall} |", flush=True)
+              f"| {base['faiss'] / cpu:.2f} x | {recall} |", flush=True)
 
-    def flat():
-        index = faiss.IndexFlatIP(dim)
-        index.add(x.numpy())
-        index.search(x.numpy(), k + 1)
+    def graph(**options):
+        text = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        row(f"KNNGraph({text})", lambda: KNNGraph(**options)(x), 1 if options["index"] in args.indexes else args.repeat)
 
-    def search(metric):
-        ExactSearch(x, metric).neighbours(x, own, k)
-
+    row("faiss.knn, inner product", lambda: faiss.knn(data, data, k + 1, faiss.METRIC_INNER_PRODUCT) and None)
+    row("faiss.knn, L2", lambda: faiss.knn(data, data, k + 1, faiss.METRIC_L2) and None)
     row(f"torch.mm in blocks of {BLOCK} x {BLOCK}", lambda: bare_product(x))
-    row("IndexFlatIP, add and search", flat)
     row("torch.mm + torch.topk", lambda: topk(x, k))
-    row("ExactSearch.neighbours (symmetry not used)", lambda: search("cosine"))
-    row("ExactSearch.neighbours, L2", lambda: search("l2"))
-    row(f"KNNGraph(k={k})", lambda: KNNGraph(k=k)(x))
-    row(f"KNNGraph(k={k}, metric='l2')", lambda: KNNGraph(k=k, metric="l2")(x))
-    row(f"KNNGraph(k={k}, threshold={args.threshold})", lambda: KNNGraph(k=k, threshold=args.threshold)(x))
+    for options in ({}, {"metric": "l2"}, {"threshold": args.threshold}):
+        for index in ("Flat", "exact"):
+            graph(k=k, index=index, **options)
     for index in args.indexes:
-        row(f"KNNGraph(k={k}, index={index!r})", lambda index=index: KNNGraph(k=k, index=index)(x), 1)
+        graph(k=k, index=index)
+    if importlib.util.find_spec("pynndescent"):
+        pynndescent(small, k)
+        row("pynndescent", lambda: pynndescent(x, k), 1)
 
 
 def one(args) -> None:
@@ -120,9 +136,9 @@ def one(args) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cpu, wall, graph = timed(lambda: KNNGraph(k=args.k, index=args.one)(x))  # the measurement of recall included
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"index": args.one, "rows": args.rows, "dim": args.dim, "k": args.k, "spread": args.spread,
-                      "threads": torch.get_num_threads(), "cpu_s": round(cpu, 2), "wall_s": round(wall, 2),
-                      "mib": round(peak / 1024), "mib_before": round(before / 1024),
+    print(json.dumps({"index": args.one, "built_by": graph.built_by, "rows": args.rows, "dim": args.dim, "k": args.k,
+                      "spread": args.spread, "threads": torch.get_num_threads(), "cpu_s": round(cpu, 2),
+                      "wall_s": round(wall, 2), "mib": round(peak / 1024), "mib_before": round(before / 1024),
                       "recall": graph.get("recall", 1.0)}))
 
 
@@ -141,9 +157,9 @@ def growth(args) -> None:
     import matplotlib.pyplot as plt
 
     lines = []
-    for index in ["exact", *args.indexes]:
+    for index in ["Flat", "exact", *args.indexes]:
         for rows in args.sizes:
-            if index != args.last and rows > args.most:
+            if index != args.last and rows > args.max_rows:
                 continue
             command = [sys.executable, __file__, "--one", index, "--rows", str(rows), "--dim", str(args.dim), "--k",
                        str(args.k), "--spread", str(args.spread)]
@@ -176,8 +192,8 @@ def main() -> None:
     parser.add_argument("--one", help="build one graph with this index and print JSON")
     parser.add_argument("--growth", help="picture to draw")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 30_000, 100_000, 300_000, 1_000_000])
-    parser.add_argument("--last", default="nndescent", help="the kind of index that is also measured beyond --most")
-    parser.add_argument("--most", type=int, default=100_000, help="largest size of the other kinds")
+    parser.add_argument("--last", default="nndescent", help="the kind of index that is also measured beyond --max-rows")
+    parser.add_argument("--max-rows", type=int, default=100_000, help="largest size of the other kinds")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     (one if args.one else growth if args.growth else compare)(args)

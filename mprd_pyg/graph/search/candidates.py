@@ -4,14 +4,15 @@ A candidate is one uint64 key: the similarity's bits, descending, above the row 
 candidate, and among equal similarities the lower index wins: every order of reading gives the same lists.
 """
 import numpy as np
-from numba import njit
+
+from mprd_pyg.graph.threads import compiled
 
 EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
 #: columns compared at once before any of them is looked at
 CHUNK = 64
 
 
-@njit(nogil=True, cache=True, inline="always")
+@compiled(inline="always")
 def encode(similarity, index):
     """Key of one candidate."""
     bits = np.float32(similarity + np.float32(0)).view(np.uint32)  # + 0 makes -0 and 0 tie
@@ -19,7 +20,7 @@ def encode(similarity, index):
     return (np.uint64(~ascending & np.uint32(0xFFFFFFFF)) << np.uint64(32)) | np.uint64(index)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@compiled(inline="always")
 def decode_similarity(key):
     """Similarity of one key; -inf for an empty place."""
     if key == EMPTY:
@@ -41,7 +42,7 @@ def decode(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return similarity, row
 
 
-@njit(nogil=True, cache=True, inline="always")
+@compiled(inline="always")
 def insert(places, key):
     """Put ``key`` into the ascending ``places`` (k,), whose last falls out; not twice."""
     p = places.shape[0] - 1
@@ -54,7 +55,7 @@ def insert(places, key):
     places[p] = key
 
 
-@njit(nogil=True, cache=True, inline="always")
+@compiled(inline="always")
 def offer(slot, similarity, label, lists, worst, threshold, gate, above, pool_slot, pool_key, fill):
     """Give one slot one candidate; returns how full the pool is."""
     if similarity > threshold:
@@ -71,7 +72,7 @@ def offer(slot, similarity, label, lists, worst, threshold, gate, above, pool_sl
     return fill
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def absorb(block, start, slots, col0, both, labels, own, half_row, half_col, lists, worst, threshold, gate, above,
            pool_slot, pool_key, fill):
     """Offer a block of similarities to its rows, and with ``both`` to its columns too.
@@ -131,41 +132,11 @@ def absorb(block, start, slots, col0, both, labels, own, half_row, half_col, lis
     return rows, fill
 
 
-@njit(nogil=True, cache=True)
-def group(slots, keys, count):
-    """Sort pool entries by slot, best first: (count + 1,) pointers and the keys."""
-    ptr = np.zeros(count + 1, np.int64)
-    for slot in slots:
-        ptr[slot + 1] += 1
-    for i in range(count):
-        ptr[i + 1] += ptr[i]
-    place = ptr[:-1].copy()
-    ordered = np.empty(len(keys), np.uint64)
-    for e in range(len(keys)):
-        ordered[place[slots[e]]] = keys[e]
-        place[slots[e]] += 1
-    for i in range(count):
-        if ptr[i + 1] - ptr[i] > 1:
-            ordered[ptr[i]:ptr[i + 1]] = np.sort(ordered[ptr[i]:ptr[i + 1]])
-    return ptr, ordered
-
-
-@njit(nogil=True, cache=True)
-def merge(ptr, pooled, lists, limit):
-    """The ``limit`` (Q,) best of pool and lists: number found (Q,) and their keys, slot by slot."""
-    count = np.empty(len(limit), np.int64)
-    for i in range(len(limit)):
-        inside = 0
-        while inside < lists.shape[1] and lists[i, inside] != EMPTY:
-            inside += 1
-        count[i] = min(limit[i], ptr[i + 1] - ptr[i] + inside)
-    keys = np.empty(count.sum(), np.uint64)
-    e = 0
-    for i in range(len(limit)):
-        pool = min(count[i], ptr[i + 1] - ptr[i])
-        for p in range(pool):
-            keys[e + p] = pooled[ptr[i] + p]
-        for p in range(pool, count[i]):
-            keys[e + p] = lists[i, p - pool]
-        e += count[i]
-    return count, keys
+def best(slots: np.ndarray, keys: np.ndarray, limit: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The ``limit`` (Q,) best keys of each slot: slots, ranks and keys, slot by slot, best first."""
+    order = np.lexsort((keys, slots))
+    slots, keys = slots[order], keys[order]
+    count = np.bincount(slots, minlength=len(limit))
+    rank = np.arange(len(slots)) - np.repeat(count.cumsum() - count, count)
+    keep = rank < limit[slots]
+    return slots[keep], rank[keep], keys[keep]

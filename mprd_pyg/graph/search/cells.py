@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mprd_pyg.graph.search.exact import ExactSearch, Lists, share
+from mprd_pyg.graph.search.exact import Lists
+from mprd_pyg.graph.threads import multiply_in_threads
 
 
 def nearest_cells(database: Tensor, number: int, probes: int, generator: np.random.Generator) -> np.ndarray:
@@ -18,12 +19,9 @@ def nearest_cells(database: Tensor, number: int, probes: int, generator: np.rand
     sample = torch.from_numpy(generator.choice(total, min(64 * number, total), replace=False))
     means = faiss.Kmeans(dim, number, niter=6, max_points_per_centroid=64, min_points_per_centroid=1, seed=1)
     means.train(database[sample].numpy())
-    search = ExactSearch(torch.from_numpy(means.centroids), "l2")
-    parts = []
-    for part in database.split(131_072):
-        row = search.neighbours(part, torch.full((len(part),), -1), probes).row
-        parts.append(row.view(len(part), probes).numpy().astype(np.uint16 if number < 1 << 16 else np.int32))
-    return np.concatenate(parts)
+    kind = np.uint16 if number < 1 << 16 else np.int32
+    return np.concatenate([faiss.knn(part.numpy(), means.centroids, probes)[1].astype(kind)
+                           for part in database.split(131_072)])
 
 
 def compare_cells(x: Tensor, nearest: np.ndarray, first: int, last: int, number: int, found: Lists,
@@ -54,5 +52,5 @@ def compare_cells(x: Tensor, nearest: np.ndarray, first: int, last: int, number:
             with lock:  # a row may visit two cells at the same time; reading is a tenth of the product
                 found.absorb(products, rows, left, True, identity, identity)
 
-    share(task, ((cell, start) for cell in range(number) for start in range(visits[cell], visits[cell + 1], block)),
-          block ** 2)
+    multiply_in_threads(task, ((cell, start) for cell in range(number)
+                               for start in range(visits[cell], visits[cell + 1], block)), block ** 2)

@@ -1,65 +1,17 @@
 """Exact neighbour search on the host, at the speed of the matrix product."""
 import itertools
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mprd_pyg.graph.search import candidates as kernel
+from mprd_pyg.graph.search import candidates
+from mprd_pyg.graph.search.neighbours import Neighbours
+from mprd_pyg.graph.threads import multiply_in_threads
 
+#: candidates above the threshold that a thread collects before it hands them over
 POOL = 1 << 18
-
-
-@dataclass
-class Neighbours:
-    """Neighbours of Q queries, ragged, best first; among equal similarities the lower row first.
-
-    Args:
-        count: (Q,) neighbours of each query.
-        row: (E,) database rows, query by query.
-        similarity: (E,) their similarities.
-        capped: number of queries cut short by ``most``.
-    """
-
-    count: Tensor
-    row: Tensor
-    similarity: Tensor
-    capped: int = 0
-
-
-def share(task: Callable[[object, np.ndarray], None], items: Iterable, size: int) -> None:
-    """Run ``task(item, buffer)`` for all items on as many threads as torch uses, one matrix product on each.
-
-    Threads that each multiply and read their own block need no barrier between the two, which is what
-    costs when a multi-threaded product alternates with a multi-threaded reader.
-    """
-    threads, items, lock, stop = torch.get_num_threads(), iter(items), threading.Lock(), threading.Event()
-
-    def work():
-        buffer = torch.empty(size)
-        while not stop.is_set():
-            with lock:
-                item = next(items, None)
-            if item is None:
-                return
-            task(item, buffer)
-
-    if threads == 1:
-        return work()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            try:
-                for done in [pool.submit(work) for _ in range(threads)]:
-                    done.result()
-            finally:
-                stop.set()
-    finally:
-        torch.set_num_threads(threads)
 
 
 class Lists:
@@ -69,22 +21,22 @@ class Lists:
         count: Q.
         k: neighbours per query (the least number of them, with a threshold).
         threshold: similarity above which all are neighbours, :math:`k_i = max(k, 1 + #above)`; None keeps k.
-        most: upper bound of :math:`k_i`.
+        k_max: upper bound of :math:`k_i`.
         half: (Q,) and (N,) half squared norms of queries and database: the similarity is then minus the
             squared distance; None for the inner product.
     """
 
-    def __init__(self, count: int, k: int, threshold: float | None = None, most: int | None = None,
+    def __init__(self, count: int, k: int, threshold: float | None = None, k_max: int | None = None,
                  half: tuple[np.ndarray, np.ndarray] | None = None):
-        self.k, self.most, self.scale = k, most, 1.0 if half is None else 2.0
+        self.k, self.k_max, self.scale = k, k_max, 1.0 if half is None else 2.0
         self.half = half or (np.empty(0, np.float32), np.empty(0, np.float32))
         self.ragged = threshold is not None
         self.threshold = np.float32(np.inf if threshold is None else threshold / self.scale)
-        self.lists = np.full((count, k), kernel.EMPTY)
+        self.lists = np.full((count, k), candidates.EMPTY)
         self.worst = np.full(count, -np.inf, np.float32)
         self.gate = np.full(count if self.ragged else 0, -np.inf, np.float32)
         self.above = np.zeros(count if self.ragged else 0, np.int64)
-        self.kept, self.lock, self.held, self.limit = [], threading.Lock(), 0, 4 * POOL
+        self.kept, self.lock, self.held, self.room = [], threading.Lock(), 0, 4 * POOL
         self.local = threading.local()
 
     def absorb(self, block: Tensor, slots: np.ndarray, col0: int, both: bool, labels: np.ndarray,
@@ -96,44 +48,42 @@ class Lists:
             size = max(POOL, 2 * block.shape[1]) if self.ragged else 2 * block.shape[1]
             pool = self.local.pool = np.empty(size, np.int64), np.empty(size, np.uint64)
         while start < len(block):
-            start, fill = kernel.absorb(block, start, slots, col0, both, labels, own, *self.half, self.lists,
-                                        self.worst, self.threshold, self.gate, self.above, *pool, 0)
+            start, fill = candidates.absorb(block, start, slots, col0, both, labels, own, *self.half, self.lists,
+                                            self.worst, self.threshold, self.gate, self.above, *pool, 0)
             if fill:
                 with self.lock:
                     self.kept.append((pool[0][:fill].copy(), pool[1][:fill].copy()))
                     self.held += fill
-                    if self.most is not None and self.held > self.limit:
-                        self._cut()
+                    if self.k_max is not None and self.held > self.room:
+                        self._forget()
 
-    def _cut(self) -> None:
-        """Forget what lies beyond ``most`` and raise the gates, so that a cap also bounds the memory."""
-        ptr, keys = self._grouped()
-        kept = np.minimum(np.diff(ptr), self.most)
-        full = np.flatnonzero(np.diff(ptr) >= self.most)
-        self.gate[full] = kernel.decode(keys[ptr[full] + self.most - 1])[0]
-        slots = np.repeat(np.arange(len(kept)), kept)
-        first = np.cumsum(kept) - kept
-        self.kept = [(slots, keys[np.arange(len(slots)) - first[slots] + ptr[slots]])]
-        self.held, self.limit = len(slots), max(self.limit, 2 * len(slots))
+    def _forget(self) -> None:
+        """Forget what lies beyond ``k_max`` and raise the gates, so that a cap also bounds the memory."""
+        slots, rank, keys = self._best(self.kept, np.full(len(self.lists), self.k_max))
+        full = rank == self.k_max - 1
+        self.gate[slots[full]] = candidates.decode(keys[full])[0]
+        self.kept, self.held, self.room = [(slots, keys)], len(slots), max(self.room, 2 * len(slots))
 
-    def _grouped(self) -> tuple[np.ndarray, np.ndarray]:
-        slots, keys = zip(*self.kept, strict=True) if self.kept else ([np.empty(0, np.int64)], [np.empty(0, np.uint64)])
-        return kernel.group(np.concatenate(slots), np.concatenate(keys), len(self.lists))
+    @staticmethod
+    def _best(kept, limit):
+        slots, keys = (np.concatenate(part) for part in zip(*kept, strict=True))
+        return candidates.best(slots, keys, limit)
 
     def neighbours(self) -> Neighbours:
         """What was found."""
-        limit, capped = np.full(len(self.lists), self.k), 0
+        limit = np.full(len(self.lists), self.k)
+        wanted = 1 + self.above
         if self.ragged:
-            limit = np.maximum(limit, 1 + self.above)
-            if self.most is not None:
-                capped = int((self.above + 1 > self.most).sum())
-                limit = np.minimum(limit, self.most)
+            limit = np.clip(wanted, self.k, self.k_max)
+        there = self.lists != candidates.EMPTY
+        count, keys = there.sum(1), self.lists[there]
         if self.kept:
-            count, keys = kernel.merge(*self._grouped(), self.lists, limit)
-        else:
-            count, keys = (self.lists != kernel.EMPTY).sum(1), self.lists[self.lists != kernel.EMPTY]
-        similarity, row = kernel.decode(keys)
-        return Neighbours(*map(torch.from_numpy, (count, row, np.float32(self.scale) * similarity)), capped)
+            listed = np.repeat(np.arange(len(count)), count), keys
+            slots, _, keys = self._best([*self.kept, listed], limit)
+            count = np.bincount(slots, minlength=len(limit))
+        similarity, row = candidates.decode(keys)
+        num_capped = 0 if self.k_max is None else int((wanted > self.k_max).sum())
+        return Neighbours(*map(torch.from_numpy, (count, row, np.float32(self.scale) * similarity)), num_capped)
 
 
 class ExactSearch:
@@ -142,6 +92,9 @@ class ExactSearch:
     The neighbours of the database's own rows use that the matrix is symmetric: each block above the
     diagonal serves its rows and its columns, which halves the products. Memory beyond the features is one
     block per thread and the lists.
+
+    ``tests/benchmarks/knn.py``, k = 10, CPU s against ``faiss.knn``: 0.6 and 1.0 to 1.5 for 13,000 rows of 256, 4.1 and
+    8.1 for 13,000 of 2,048, 38 and 56 for 100,000 of 256.
 
     Args:
         database: (N, d) float32 on the host.
@@ -153,10 +106,10 @@ class ExactSearch:
         self.database, self.block = database, block
         self.half = half_norms(database) if metric == "l2" else None
 
-    def itself(self, k: int, threshold: float | None = None, most: int | None = None) -> Neighbours:
+    def all_rows(self, k: int, threshold: float | None = None, k_max: int | None = None) -> Neighbours:
         """The neighbours of every row, itself left out."""
         x, total = self.database, len(self.database)
-        found = Lists(total, k, threshold, most, None if self.half is None else (self.half, self.half))
+        found = Lists(total, k, threshold, k_max, None if self.half is None else (self.half, self.half))
         bounds = even_bounds(total, self.block)
         number, identity = len(bounds) - 1, np.arange(total)
         locks = [threading.Lock() for _ in range(number)]
@@ -176,17 +129,17 @@ class ExactSearch:
         # In rounds at a growing distance from the diagonal, so that threads seldom want the same rows.
         pairs = ((i, (i + step) % number) for step in range(number // 2 + 1) for i in range(number)
                  if 2 * step != number or i < step)
-        share(task, pairs, self.block ** 2)
+        multiply_in_threads(task, pairs, self.block ** 2)
         return found.neighbours()
 
     def neighbours(self, queries: Tensor, own: Tensor, k: int, threshold: float | None = None,
-                   most: int | None = None) -> Neighbours:
+                   k_max: int | None = None) -> Neighbours:
         """The neighbours of queries (Q, d), each without the database row ``own`` (Q,); -1 for none."""
         x, count, total, own = self.database, len(queries), len(self.database), own.numpy()
         if count < 8:  # fewer rows go through another kernel, which rounds in another order
             queries = torch.cat([queries, queries.new_zeros(8 - count, queries.shape[1])])
         half = None if self.half is None else (half_norms(queries), self.half)
-        found, identity = Lists(count, k, threshold, most, half), np.arange(total)
+        found, identity = Lists(count, k, threshold, k_max, half), np.arange(total)
         slots = np.arange(count)
         panels = even_bounds(len(queries), max(self.block, 8))
         size = max(self.block, 8) ** 2
@@ -200,7 +153,7 @@ class ExactSearch:
                 found.absorb(block[:count], slots[panel[0]:panel[1]], left, False, identity, own)
 
         if len(panels) > 2:
-            share(task, itertools.pairwise(panels), size)
+            multiply_in_threads(task, itertools.pairwise(panels), size)
         else:
             task(panels, torch.empty(size))
         return found.neighbours()
