@@ -8,7 +8,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from mprd_pyg.graph.search.nearest import NearestSearch, padded
+from mprd_pyg.graph.search.lists import camera_lists, nearest_lists
 from mprd_pyg.graph.threads import compiled, in_threads
 
 
@@ -172,33 +172,6 @@ def edge_probability_neighbours(rows: SparseRows, asked: Tensor | None = None, l
     return _neighbours(rows, asked, least, True)
 
 
-def nearest_lists(x: Tensor, k: int, index: str = "Flat") -> Tensor:
-    """The k nearest others of each row: (N, k) on the host, nearest first, -1 where there are fewer."""
-    lists = torch.full((len(x), k), -1)
-    found = min(k, len(x) - 1)
-    if found > 0:
-        search = NearestSearch(x, index=index, k=found)
-        lists[:, :found] = padded(search.neighbours(None, None, found), found)[1].cpu()
-    return lists
-
-
-def camera_lists(x: Tensor, camera: Tensor, k_own: int, k_other: int, index: str = "Flat") -> tuple[Tensor, Tensor]:
-    """The nearest of the own camera (N, k_own) and of all others (N, k_other), as :func:`nearest_lists`."""
-    if len(camera) != len(x):
-        raise ValueError(f"one camera per row is needed: {len(x)} rows, {len(camera)} cameras")
-    own, other = torch.full((len(x), k_own), -1), torch.full((len(x), k_other), -1)
-    camera = camera.to(x.device)
-    for name in camera.unique():
-        mine, rest = (camera == name).nonzero().flatten(), (camera != name).nonzero().flatten()
-        place = mine.cpu()
-        own[place] = _named(nearest_lists(x[mine], k_own, index), place)
-        found = min(k_other, len(rest))
-        if found > 0:
-            nearest = NearestSearch(x[rest], index=index, k=found)(x[mine], found)[1].cpu()
-            other[place, :found] = _named(nearest, rest.cpu())
-    return own, other
-
-
 def pair_similarity(x: Tensor, pairs: Tensor) -> Tensor:
     """Inner products of pairs (P, 2) of the rows of x (N, d) -> (P,) float32 on the host, nothing gathered."""
     features, pairs = x.detach().float().cpu().contiguous().numpy(), pairs.cpu().contiguous().numpy()
@@ -208,10 +181,6 @@ def pair_similarity(x: Tensor, pairs: Tensor) -> Tensor:
 
 
 # -- from tensors to compiled loops and back ---------------------------------------------------------------------------
-
-def _named(place: Tensor, rows: Tensor) -> Tensor:
-    return torch.where(place < 0, -1, rows[place.clamp(min=0)])
-
 
 def _pointer(length: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(length)])

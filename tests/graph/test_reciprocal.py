@@ -8,14 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mprd_pyg.graph.reciprocal import (
-    camera_lists,
     camera_reciprocal_rows,
     edge_probability,
     edge_probability_neighbours,
     jaccard,
     jaccard_neighbours,
     k_reciprocal_rows,
-    nearest_lists,
     neighbour_probability_rows,
     pair_similarity,
     reciprocal_rows,
@@ -136,14 +134,6 @@ def test_jaccard_by_hand():
     assert jaccard(rows, torch.tensor([[0, 1], [0, 2]])).tolist() == pytest.approx([m / (2 - m), 0])
 
 
-def test_any_camera_numbers_and_lonely_cameras():
-    x, camera = features(12, 3, False), torch.tensor([7] * 5 + [-2] * 6 + [40])
-    own, other = camera_lists(x, camera, 3, 20)
-    assert own[11].tolist() == [-1, -1, -1]  # the only image of its camera
-    assert sorted(other[11, :11].tolist()) == list(range(11)) and other[11, 11:].tolist() == [-1] * 9
-    assert own[0].tolist() == ranked(x, 0, range(1, 5))[:3]
-
-
 def test_approximate_indexes_serve():
     x = features(400, 1, False)
     camera = torch.arange(400) % 2
@@ -202,6 +192,5 @@ def test_bad_input():
         camera_reciprocal_rows(x, torch.zeros(10), k_own=0, k_other=0)
     with pytest.raises(ValueError, match=r"pairs must lie in 0 \.\.\. 9, got 0 \.\.\. 10"):
         jaccard(k_reciprocal_rows(x, 3, 1), torch.tensor([[0, 10]]))
-    assert nearest_lists(x[:1], 2).tolist() == [[-1, -1]]
     alone = reciprocal_rows(x[:1], *(torch.empty(1, 0, dtype=torch.long),) * 3)
     assert alone.column.tolist() == [0] and alone.value.tolist() == [1]
