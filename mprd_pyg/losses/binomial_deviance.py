@@ -3,6 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mprd_pyg.losses.positives import positive_mask
+
 
 class BinomialDeviance(nn.Module):
     r"""Binomial deviance over a memory (MPRD, Ji et al., ICCV 2021, Eq. 2 and 3).
@@ -61,13 +63,3 @@ class BinomialDeviance(nn.Module):
         """Show the constants in ``repr``."""
         return (f"delta={self.delta}, alpha={self.alpha}, lambda1={self.lambda1}, lambda2={self.lambda2}, "
                 f"hard_fraction={self.hard_fraction}")
-
-
-def positive_mask(positives: Tensor, index: Tensor, num_rows: int) -> Tensor:
-    """P_i as a mask: edges (2, E) and rows (B,) -> (B, N) bool, i itself included."""
-    order = torch.argsort(index)
-    place = order[torch.searchsorted(index[order], positives[1])]
-    mask = torch.zeros(len(index), num_rows, dtype=torch.bool, device=index.device)
-    mask[place, positives[0]] = True
-    mask[torch.arange(len(index), device=index.device), index] = True
-    return mask
