@@ -10,6 +10,7 @@ from torch_geometric.data import Data
 from mprd_pyg.graph.neighbour_lists import NeighbourLists
 from mprd_pyg.graph.pairs import path_kernels as paths
 from mprd_pyg.graph.pairs import statistic_kernels as kernels
+from mprd_pyg.graph.pairs.feature_columns import feature_columns
 from mprd_pyg.graph.pairs.pagerank import pair_pagerank
 from mprd_pyg.graph.pairs.subgraphs import PairSubgraphs, as_lists
 from mprd_pyg.graph.reciprocal import camera_reciprocal_rows, jaccard, k_reciprocal_rows
@@ -231,26 +232,3 @@ def similarity_lists(graph: Data) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     first[1:] = (source[1:] != source[:-1]) | (node[1:] != node[:-1])
     ptr = np.concatenate([[0], np.bincount(node[first], minlength=graph.num_nodes).cumsum()])
     return ptr, source[first], value[order][first]
-
-
-def feature_columns(x: Tensor, ptr: np.ndarray, neighbour: np.ndarray, pairs: Tensor, own: Tensor) -> Tensor:
-    """The columns :data:`FEATURES` (4, P) of pairs (P, 2) from x (N, d), which may be sparse.
-
-    ``own`` (P,) tells which pairs are edges: each end is then taken out of the other's sum of neighbours.
-    """
-    unit = F.normalize((x.to_dense() if x.is_sparse or x.is_sparse_csr else x).detach().float(), dim=1)
-    adjacency = torch.sparse_csr_tensor(torch.from_numpy(ptr), torch.from_numpy(neighbour),
-                                        torch.ones(len(neighbour), dtype=torch.double), (len(unit), len(unit)))
-    # In double precision, so that what an end added to the other's sum is taken out without a trace.
-    around, degree = adjacency.to(unit.device) @ unit.double(), torch.from_numpy(np.diff(ptr)).to(unit.device)
-    parts, chunk = [], 1 + (1 << 20) // unit.shape[1]
-    for part, edge in zip(pairs.split(chunk), own.split(chunk), strict=True):
-        (i, j), edge = part.to(unit.device).T, edge.to(unit.device).long()
-        unit_i, unit_j = unit[i].double(), unit[j].double()
-        around_i, around_j = around[i] - edge[:, None] * unit_j, around[j] - edge[:, None] * unit_i
-        smooth = torch.stack([(unit_i * around_j).sum(1) / (degree[j] - edge).clamp(min=1),
-                              (unit_j * around_i).sum(1) / (degree[i] - edge).clamp(min=1)])
-        sums = [total * (total.norm(dim=1, keepdim=True) > 1e-6) for total in (around_i + unit_i, around_j + unit_j)]
-        parts.append(torch.stack([(unit_i * unit_j).sum(1), smooth.amin(0), smooth.amax(0),
-                                  F.cosine_similarity(*sums)]))
-    return torch.cat(parts, dim=1)
