@@ -3,7 +3,8 @@ import pandas as pd
 
 from pipelines.report.blocks import Picture, Pictures, Section, Text
 from pipelines.report.drawing import SERIES, over_epochs, panel, svg
-from pipelines.report.run import Missing, Run
+from pipelines.report.missing import Missing
+from pipelines.runs.run import Run
 
 MEANING = {  # title, what to see
     "gcn/loss": ("Loss of the GCN", "Cross-entropy (MPRD Eq. 6). At 0 it may have memorised its few labelled people."),
@@ -43,11 +44,10 @@ def curves(run: Run) -> Section:
     if constant:
         blocks.append(Text(("In the one epoch: " if len(history) == 1 else "The same in every epoch: ") + ", ".join(
             f"{MEANING.get(name, (name,))[0].lower()} {history[name].iloc[-1]:g}" for name in constant) + "."))
-    source = run.folder / "source" / "logs" / "history.csv"
-    if source.is_file():
-        first = pd.read_csv(source)
+    source = run.source_history
+    if len(source):
         blocks += [Text("Before that, the network learned the labelled source:"), Pictures([
-            _column(first, name) for name in first if name not in ("epoch", "seconds")])]
+            _column(source, name) for name in source if name not in ("epoch", "seconds")])]
     return Section("curves", "How it learned", "Each chart is one figure over the epochs; losses are means over the "
                    "steps of an epoch.", blocks)
 

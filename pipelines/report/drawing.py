@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw
 
 from mprd_pyg.data.images import open_rgb
-from pipelines.report.run import Missing
+from pipelines.report.missing import Missing
 
 INK, LINE = "#010203", "#010204"  # stand for the page's colours until the SVG is written
 SERIES = tuple(f"#0102{i:02x}" for i in range(0x10, 0x16))
