@@ -78,7 +78,7 @@ class Run:
     @property
     def pipeline(self) -> str:
         """Name of the command that made it, such as ``"mprd"``; ``"run"`` if unknown."""
-        return self.fact("pipeline", "run")
+        return self.record.get("pipeline") or self.results.get("pipeline") or "run"
 
     @property
     def title(self) -> str:
