@@ -87,17 +87,10 @@ def changed_options(parser: ArgumentParser, cfg: Namespace) -> list[dict[str, st
 
 def sample_rows(person: np.ndarray, distractors: tuple[int, ...] = (), limit: int = SAMPLE) -> np.ndarray:
     """Rows of whole identities, drawn at random but always alike, up to ``limit`` images."""
-    people = np.setdiff1d(person[person >= 0], distractors)
-    if not len(people):
-        return np.zeros(0, np.int64)
-    place = np.searchsorted(people, person).clip(max=len(people) - 1)
-    turn = np.random.default_rng(0).permutation(len(people))[place]
-    rows = np.flatnonzero(people[place] == person)
-    rows = rows[np.argsort(turn[rows], kind="stable")]
-    last = turn[rows[limit - 1]] if len(rows) > limit else len(people)
-    if len(rows) > limit and turn[rows[limit]] == last != turn[rows[0]]:  # the last identity would be cut
-        rows = rows[turn[rows] < last]
-    return np.sort(rows[:limit])
+    people, count = np.unique(person[(person >= 0) & ~np.isin(person, distractors)], return_counts=True)
+    order = np.argsort(np.random.default_rng(0).permutation(len(people)))
+    whole = np.searchsorted(np.cumsum(count[order]), limit, side="right")  # so many identities fit; one is always taken
+    return np.flatnonzero(np.isin(person, people[order[:max(whole, 1)]]))[:limit]
 
 
 def example_queries(result: RankingResult, person: np.ndarray, each: int = EXAMPLES) -> dict[str, list[int]]:

@@ -1,9 +1,10 @@
 """Precision and recall of the believed pairs over the epochs, by camera pair."""
 import numpy as np
+import pandas as pd
 
 from mprd_pyg.evaluation import CameraPairs, pairs_by_camera
 from pipelines.report.blocks import Picture, Pictures, Section, Terms
-from pipelines.report.drawing import SERIES, heatmap, over_epochs, panel, svg
+from pipelines.report.drawing import epoch_chart, heatmap, panel, svg
 from pipelines.report.missing import Missing, NotApplicable
 from pipelines.runs.run import Run
 
@@ -44,16 +45,9 @@ def pair_quality(run: Run) -> Section:
 def _curves(epochs: list[int], counts: list[CameraPairs], figure: str) -> Picture:
     same = np.eye(len(counts[0].cameras), dtype=bool)
     groups = {"all": np.ones_like(same), "within a camera": same, "across cameras": ~same}
-    title = f"{figure.capitalize()} of believed pairs, percent"
-    with panel() as axes:
-        for (name, cells), colour in zip(groups.items(), SERIES, strict=False):
-            if name == "all" or len(counts[0].cameras) > 1:
-                axes.plot(epochs, [100 * _ratio(count, figure, cells) for count in counts], color=colour,
-                          marker="o", markersize=3.5, label=name)
-        axes.margins(y=0.12)
-        axes.set_ylim(bottom=0)
-        over_epochs(axes, epochs)
-        return Picture(svg(axes, title), title)
+    series = {name: pd.Series([100 * _ratio(count, figure, cells) for count in counts], epochs)
+              for name, cells in groups.items() if name == "all" or len(same) > 1}
+    return epoch_chart(f"{figure.capitalize()} of believed pairs, percent", series, bottom=0)
 
 
 def _map(epochs: list[int], counts: list[CameraPairs], figure: str) -> Picture:
