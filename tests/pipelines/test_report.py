@@ -281,3 +281,13 @@ def test_nearest_patches_equal_a_slow_search():
         others = [i for i in range(20) if (person[i], camera[i]) != (person[3], camera[3])]
         others.sort(key=lambda i, part=part: float(((part[i] - part[3]) ** 2).sum()))
         assert near[branch].tolist() == others[:NEAREST]
+
+
+def test_epochs_without_cut_neighbour_lists_count_as_none(tmp_path):
+    from pipelines.report.curves import curves
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "history.csv").write_text("epoch,lr,knn/capped\n1,0.5,7\n2,0.5,\n")
+    pictures, constant = curves(Run(tmp_path)).blocks
+    assert [picture.title for picture in pictures.items] == ["Neighbour lists cut"]
+    assert constant.text == "The same in every epoch: learning rate of the trunk 0.5."
