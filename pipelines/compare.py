@@ -10,8 +10,9 @@ from jsonargparse import Namespace
 
 from mprd_pyg.evaluation import MODES, SINGLE_SHOT
 from pipelines.command_line import cli
-from pipelines.runs.finished_run import FinishedRun, Group, difference, different_options, group_runs
+from pipelines.runs.comparison import Group, difference, different_options, group_runs
 from pipelines.runs.markdown import markdown_table, percent
+from pipelines.runs.run import Run
 from pipelines.runs.run_folder import RunFolder
 
 METRICS = {"mAP": "mAP", "rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "mINP": "mINP"}
@@ -59,8 +60,8 @@ def differences_table(groups: Sequence[Group], by_person: bool = False, samples:
 
 def run(parser: cli.Parser, cfg: Namespace) -> None:
     """Read, compare, show."""
-    runs = [FinishedRun(path) for path in cfg.runs]
-    if len({run.path.resolve() for run in runs}) < len(runs):
+    runs = [Run(path) for path in cfg.runs]
+    if len({run.folder.resolve() for run in runs}) < len(runs):
         raise ValueError("a run was given twice")
     groups = group_runs(runs)
     figures, options = figures_table(groups), different_options(groups)

@@ -4,23 +4,18 @@ python -m pipelines.evaluate --checkpoint runs/NAME/checkpoints/last.pt --data.c
 """
 import sys
 import time
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from jsonargparse import Namespace
 from lightning_fabric import Fabric
-from torch import nn
 
 from mprd_pyg.evaluation import mean_and_spread
 from mprd_pyg.models.embedding import embed_images
-from mprd_pyg.training import load_checkpoint
-from mprd_pyg.training.checkpoint import load_weights
 from pipelines.command_line import cli
 from pipelines.command_line.dataset import DataOptions, Dataset
 from pipelines.command_line.ranking import flat_metrics, nested, rank_features, table_of
 from pipelines.report import try_report
-from pipelines.runs.networks import network_of
+from pipelines.runs.networks import load_network
 from pipelines.runs.run_folder import RunFolder
 
 
@@ -33,25 +28,6 @@ def make_parser() -> cli.Parser:
                              "that was not trained on any of them")
     parser.add_class_arguments(DataOptions, "data", instantiate=False, skip={"height", "width"})
     return parser
-
-
-def load_network(path: str | Path) -> tuple[nn.Module, list[int]]:
-    """The trained network of a checkpoint, and the (height, width) it was trained at."""
-    network, describe = load_described(path)
-    return network, describe["size"]
-
-
-def load_described(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The trained network of a checkpoint, and what the checkpoint says: ``network``, ``size``, ``data``, ..."""
-    path = Path(path)
-    path = path / "checkpoints" / "last.pt" if path.is_dir() else path
-    state = load_checkpoint(path)
-    describe = state.get("describe", {})
-    if "network" not in describe or "embedder" not in state.get("method", {}):
-        raise ValueError(f"{path} does not say which network it holds: it is no checkpoint of a training pipeline")
-    network = network_of(describe["network"], str(path))
-    load_weights(network, state["method"]["embedder"], str(path))
-    return network, describe
 
 
 def choose_splits(dataset: Dataset, asked: int | None, every: bool, trained: list | None) -> list[int | None]:
@@ -79,8 +55,8 @@ def choose_splits(dataset: Dataset, asked: int | None, every: bool, trained: lis
 def run(parser: cli.Parser, cfg: Namespace) -> None:
     """Rank and score."""
     started = time.monotonic()
-    network, describe = load_described(cfg.checkpoint)
-    (height, width), trained = describe["size"], describe.get("repeated_split")
+    network, about = load_network(cfg.checkpoint)
+    (height, width), trained = about["size"], about.get("repeated_split")
     dataset = Dataset(DataOptions(**cfg.data, height=height, width=width))
     numbers = choose_splits(dataset, dataset.options.split, cfg.all_splits, trained)
     parts = [dataset if number in (None, dataset.card.split) else dataset.at_split(number) for number in numbers]

@@ -2,7 +2,6 @@
 
 python -m pipelines.export --checkpoint runs/NAME --out DIR [--images DIR]
 """
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 from jsonargparse import Namespace
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -20,7 +18,8 @@ from mprd_pyg.data.views import plain_view
 from mprd_pyg.models import TestFeature, export_program, preprocessing, save_onnx, save_program
 from mprd_pyg.retrieval.gallery_scan import list_files
 from pipelines.command_line import cli
-from pipelines.evaluate import load_described
+from pipelines.runs.networks import load_network
+from pipelines.runs.run import Run
 from pipelines.runs.run_folder import RunFolder, versions
 
 LEAST_COSINE = 0.9999
@@ -52,15 +51,12 @@ def check_images_of(checkpoint: str, images: str | None, count: int) -> list[Pat
         paths = [root / path for path in list_files(root)[0]["path"]
                  if path.lower().endswith((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"))]
     else:
-        run = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent.parent
-        if not (run / "images.parquet").is_file() or not (run / "config.yaml").is_file():
-            raise ValueError(f"{run} is no whole run folder: give a folder of images for the check by --images DIR")
-        config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-        root = (config.get("data") or {}).get("root")
-        generated = sorted(path for path in (run / "data").glob("*") if path.name in ("target", "source"))
-        domain = "source" if len(generated) == 1 and generated[0].name == "source" else "target"
-        root = Path(root) if root else run / "data" / domain
-        paths = [root / path for path in pd.read_parquet(run / "images.parquet", columns=["path"])["path"]]
+        path = Path(checkpoint)
+        try:
+            run = Run(path if path.is_dir() else path.parent.parent)
+            root, paths = run.image_root, [run.image(path) for path in run.images["path"]]
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error}; or give a folder of images for the check by --images DIR") from error
     if not paths:
         raise ValueError(f"no images in {root}: give a folder of images for the check by --images DIR")
     chosen = np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int))
@@ -112,12 +108,12 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
         raise ValueError(f"{out} already holds an export: give another --out")
     if cfg.count < 1 or not cfg.batch_sizes or min(cfg.batch_sizes) < 1:
         raise ValueError(f"count is {cfg.count} and batch_sizes {cfg.batch_sizes}; expected numbers of at least 1")
-    network, describe = load_described(cfg.checkpoint)
-    size = tuple(describe["size"])
+    network, description = load_network(cfg.checkpoint)
+    size = tuple(description["size"])
     paths = check_images_of(cfg.checkpoint, cfg.images, cfg.count)
     view = plain_view()
     images = torch.stack([view(read_image(path, size)) for path in paths])
-    about = {"network": describe["network"], **preprocessing(size)}
+    about = {"network": description["network"], **preprocessing(size)}
     original = TestFeature(network).eval()
     with torch.no_grad():
         features = original(images)
@@ -148,9 +144,8 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
                          f"{out / 'check.csv'} has all figures; the programs keep the name 'unchecked'")
     for path in files.values():
         path.replace(path.with_stem("embedder"))
-    folder.write_text("export.json", json.dumps(
-        about | {"checkpoint": str(cfg.checkpoint), "versions": versions(),
-                 "check": figures.reset_index().to_dict("records")}, indent=2) + "\n")
+    folder.write_json("export.json", about | {"checkpoint": str(cfg.checkpoint), "versions": versions(),
+                                              "check": figures.reset_index().to_dict("records")})
     print(", ".join(str(path.with_stem("embedder")) for path in files.values()))
 
 

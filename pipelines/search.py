@@ -10,10 +10,11 @@ from jsonargparse import Namespace
 from lightning_fabric import Fabric
 
 from mprd_pyg.data.images import open_rgb
+from mprd_pyg.files import replacing
 from mprd_pyg.retrieval import GallerySearch
 from pipelines.command_line import cli
 from pipelines.command_line.picture_sheet import picture_sheet
-from pipelines.evaluate import load_described
+from pipelines.runs.networks import load_network
 from pipelines.runs.run_folder import RunFolder
 
 SHEET = 25  # queries on a sheet
@@ -48,9 +49,9 @@ def open_search(checkpoint: str | Path, index: str | Path, gallery: str | Path |
         search = open_search("runs/market", "index", gallery="images")
         print(search.search(["someone.jpg"], top=10))
     """
-    network, describe = load_described(checkpoint)
+    network, about = load_network(checkpoint)
     device = Fabric(accelerator=accelerator, devices=1).device
-    search = GallerySearch(network, describe["size"], index, describe["network"], device=device, **options)
+    search = GallerySearch(network, about["size"], index, about["network"], device=device, **options)
     if gallery is not None:
         search.update(gallery)
     return search
@@ -79,7 +80,8 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     for number, start in enumerate(range(0, len(cfg.query), SHEET), 1):
         part = cfg.query[start:start + SHEET]
         name = "sheet.png" if len(cfg.query) <= SHEET else f"sheet_{number:03d}.png"
-        picture_sheet(part, hits, search.root, title=f"nearest of {len(search)} images").save(folder.path / name)
+        with replacing(folder.path / name) as file:
+            picture_sheet(part, hits, search.root, title=f"nearest of {len(search)} images").save(file, format="PNG")
     print(f"{len(cfg.query)} queries among {len(search)} images in {1000 * seconds:.0f} ms, the network included")
     print(f"hits.csv and {name}: {folder.path}")
 

@@ -12,15 +12,19 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+import torch
 from jsonargparse import Namespace
 from tqdm import tqdm
 
 from mprd_pyg.drawing import draw_pair
-from mprd_pyg.graph import PairSubgraphDataset
+from mprd_pyg.files import replacing
+from mprd_pyg.graph import NeighbourLists, PairSubgraphDataset, PairSubgraphWriter
 from pipelines.command_line import cli
-from pipelines.runs.saved_run import SavedRun
+from pipelines.runs.run import Run, find_pairs
+from pipelines.runs.subgraph_samples import with_similarity
 
 CHOICES = ("mistakes", "believed", "random", "all")
+CHUNK = 10_000  # pairs that are cut out at a time
 
 
 def make_parser() -> cli.Parser:
@@ -42,11 +46,45 @@ def make_parser() -> cli.Parser:
     return parser
 
 
-def choose(pairs: pd.DataFrame, which: str, number: int, seed: int = 0) -> pd.DataFrame:
+def run(parser: cli.Parser, cfg: Namespace) -> None:
+    """Choose, save what is not saved yet, draw, list."""
+    if cfg.number < 1:
+        raise ValueError(f"--number must be at least 1, got {cfg.number}")
+    opened = Run(cfg.run, cfg.image_root)
+    epoch = opened.epochs[-1] if cfg.epoch is None else cfg.epoch
+    judged, folder = opened.pairs(epoch), opened.folder / "subgraphs"
+    asked = named_pair(opened, judged, cfg.pairs) if cfg.pairs not in CHOICES else \
+        choose_pairs(judged, cfg.pairs, cfg.number, cfg.seed)
+    if not len(asked):
+        print(f"epoch {epoch} has no such pairs: none of {len(judged)} judged ones is among the {cfg.pairs}")
+        return
+    asked = asked.reset_index(drop=True)
+    places = opened.find_subgraphs(asked)
+    missing = asked[places < 0]
+    with tempfile.TemporaryDirectory() as scratch:
+        if len(missing) and opened.memory_epoch != epoch:
+            sys.stderr.write(f"{len(missing)} of {len(asked)} pairs were not saved in epoch {epoch}: their graph is "
+                             f"that of the checkpointed memory, epoch {opened.memory_epoch}, and is not saved\n")
+            save_subgraphs(opened, missing, Path(scratch))
+        elif len(missing):
+            save_subgraphs(opened, missing, folder)
+            places = opened.find_subgraphs(asked)
+        print(f"{np.sum(places >= 0)} of {len(asked)} pairs are in {folder}")
+        if cfg.draw:
+            stores = {path: PairSubgraphDataset(path, image_root=opened.image_root)
+                      for path, used in ((folder, places >= 0), (Path(scratch), places < 0)) if used.any()}
+            where = [folder if place >= 0 else Path(scratch) for place in places]
+            if (places < 0).any():
+                places[places < 0] = find_pairs(missing, stores[Path(scratch)].table)
+            draw(folder, asked.assign(graph_epoch=[epoch if path == folder else opened.memory_epoch for path in where]),
+                 [(stores[path], int(place)) for path, place in zip(where, places, strict=True)], cfg)
+
+
+def choose_pairs(pairs: pd.DataFrame, which: str, number: int, seed: int = 0) -> pd.DataFrame:
     """Some of a table of judged pairs.
 
     Args:
-        pairs: of :meth:`SavedRun.pairs`.
+        pairs: of :meth:`Run.pairs`.
         which: one of ``mistakes``, ``believed``, ``random``, ``all``.
         number: how many at most; not read for ``all``.
         seed: of ``random``.
@@ -68,54 +106,40 @@ def choose(pairs: pd.DataFrame, which: str, number: int, seed: int = 0) -> pd.Da
     return order.head(number).drop(columns="confidence")
 
 
-def run(parser: cli.Parser, cfg: Namespace) -> None:
-    """Choose, save what is not saved yet, draw, list."""
-    if cfg.number < 1:
-        raise ValueError(f"--number must be at least 1, got {cfg.number}")
-    saved = SavedRun(cfg.run, cfg.image_root)
-    epoch = saved.epochs[-1] if cfg.epoch is None else cfg.epoch
-    judged = saved.pairs(epoch)
-    asked = choose(judged, cfg.pairs, cfg.number, cfg.seed) if cfg.pairs in CHOICES else named_pair(saved, judged, cfg)
-    if not len(asked):
-        print(f"epoch {epoch} has no such pairs: none of {len(judged)} judged ones is among the {cfg.pairs}")
-        return
-    asked = asked.reset_index(drop=True)
-    places = saved.find(asked)
-    missing, graph_epoch = asked[places < 0], np.full(len(asked), epoch)
-    with tempfile.TemporaryDirectory() as scratch:
-        other = None
-        if len(missing) and saved.memory_epoch == epoch:
-            saved.build(missing, saved.writer())
-            places = saved.find(asked)
-        elif len(missing):
-            graph_epoch[places < 0] = saved.memory_epoch
-            sys.stderr.write(f"{len(missing)} of {len(asked)} pairs were not saved in epoch {epoch}: their graph is "
-                             f"that of the checkpointed memory, epoch {saved.memory_epoch}, and is not saved\n")
-            saved.build(missing, saved.writer(Path(scratch)))
-            other = PairSubgraphDataset(scratch, image_root=saved.image_root)
-            places[places < 0] = -1 - _places(missing, other.table)
-        print(f"{np.sum(places >= 0)} of {len(asked)} pairs are in {saved.folder / 'subgraphs'}")
-        if cfg.draw:
-            dataset = saved.dataset() if (places >= 0).any() else None
-            draw(saved.folder / "subgraphs", asked.assign(graph_epoch=graph_epoch),
-                 [(dataset, place) if place >= 0 else (other, -1 - place) for place in places.tolist()], cfg)
-
-
-def named_pair(saved: SavedRun, judged: pd.DataFrame, cfg: Namespace) -> pd.DataFrame:
+def named_pair(opened: Run, judged: pd.DataFrame, pair: str) -> pd.DataFrame:
     """The pair ``ANCHOR,NEIGHBOUR``, in every branch in which it was judged; in the first one if in none."""
     try:
-        anchor, neighbour = (int(part) for part in cfg.pairs.split(","))
+        anchor, neighbour = (int(part) for part in pair.split(","))
     except ValueError:
         raise ValueError(f"--pairs must be {', '.join(CHOICES)} or ANCHOR,NEIGHBOUR (two rows of images.parquet), "
-                         f"got {cfg.pairs!r}") from None
-    if anchor == neighbour or not 0 <= min(anchor, neighbour) <= max(anchor, neighbour) < len(saved.images):
-        raise ValueError(f"--pairs {cfg.pairs}: a pair is of two different images 0 ... {len(saved.images) - 1}")
+                         f"got {pair!r}") from None
+    if anchor == neighbour or not 0 <= min(anchor, neighbour) <= max(anchor, neighbour) < len(opened.images):
+        raise ValueError(f"--pairs {pair}: a pair is of two different images 0 ... {len(opened.images) - 1}")
     found = judged[(judged["anchor"] == anchor) & (judged["neighbour"] == neighbour)]
     if len(found):
         return found
     epoch = judged["epoch"].iloc[0]
     sys.stderr.write(f"the pair {anchor}, {neighbour} was not judged in epoch {epoch}\n")
-    return saved.describe(pd.DataFrame({"anchor": [anchor], "neighbour": [neighbour], "epoch": [epoch]}))
+    return opened.describe_pairs(pd.DataFrame({"anchor": [anchor], "neighbour": [neighbour], "epoch": [epoch]}))
+
+
+def save_subgraphs(opened: Run, pairs: pd.DataFrame, folder: Path) -> None:
+    """Cut the pairs' subgraphs out of the graph of the checkpointed memory and append them to a store."""
+    images = opened.images.assign(path=opened.images["path"].astype(str))
+    cut_out, metric = opened.pair_subgraphs(), opened.options["knn"].get("metric", "cosine")
+    last = int(pairs[["anchor", "neighbour"]].to_numpy().max())
+    if last >= opened.rows:
+        raise ValueError(f"image {last} is not in the graph: it has the images 0 ... {opened.rows - 1}")
+    writer = PairSubgraphWriter(folder, images, opened.image_root, {"subgraphs": repr(cut_out)})
+    for branch, frame in pairs.groupby("branch", sort=True):
+        graph = opened.memory_graph(int(branch))
+        lists = NeighbourLists.from_graph(graph)
+        for start in range(0, len(frame), CHUNK):
+            part = frame.iloc[start:start + CHUNK]
+            batch = cut_out(lists, torch.tensor(part[["anchor", "neighbour"]].to_numpy(np.int64)))
+            columns = {name: torch.tensor(part[name].to_numpy(kind)) for name, kind in (
+                ("similarity", "float32"), ("likelihood", "float32"), ("believed", "bool"), ("epoch", "int64"))}
+            writer.append(with_similarity(batch, graph.x, metric), branch=int(branch), **columns)
 
 
 def draw(folder: Path, asked: pd.DataFrame, places: list[tuple[PairSubgraphDataset, int]], cfg: Namespace) -> None:
@@ -138,14 +162,9 @@ def draw(folder: Path, asked: pd.DataFrame, places: list[tuple[PairSubgraphDatas
         before = pd.read_csv(path)
         there = before["picture"].map(lambda name: (folder / str(name)).is_file()) & ~before["picture"].isin(names)
         index = pd.concat([before[there], index.astype(object)], ignore_index=True)
-    index.to_csv(path.with_suffix(".part"), index=False)
-    os.replace(path.with_suffix(".part"), path)
+    with replacing(path) as part:
+        index.to_csv(part, index=False)
     print(f"{len(names)} pictures and {path}")
-
-
-def _places(pairs: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
-    key = ["branch", "anchor", "neighbour"]
-    return pairs[key].merge(table[key].assign(place=np.arange(len(table))), on=key, how="left")["place"].to_numpy()
 
 
 if __name__ == "__main__":

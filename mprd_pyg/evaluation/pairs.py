@@ -1,13 +1,29 @@
 """Believed pairs are judged by counting: the true ones follow from group sizes, without an N x N matrix."""
 
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["PairAUC", "PairReport", "evaluate_pairs", "pair_auc"]
+__all__ = ["PairAUC", "PairReport", "evaluate_pairs", "pair_auc", "pair_truth"]
+
+Labels = TypeVar("Labels", Tensor, np.ndarray)
+
+
+def pair_truth(person_a: Labels, person_b: Labels) -> Labels:
+    """Whether both images of a pair show one person.
+
+    Args:
+        person_a: (P,) integers, the identity of the first image of each pair, < 0 for unknown.
+        person_b: (P,) the same of the second image.
+
+    Returns:
+        (P,) int64: 1 true, 0 false, -1 unknown because an identity is.
+    """
+    known = (person_a >= 0) & (person_b >= 0)
+    return 1 * (known & (person_a == person_b)) - 1 * ~known
 
 
 def checked_labels(labels: Tensor | np.ndarray, length: int, name: str) -> np.ndarray:
@@ -97,10 +113,10 @@ def evaluate_pairs(
     anchor, neighbour = np.divmod(key, max(num_rows, 1))
     kept = (anchor != neighbour) & is_anchor[anchor]
     anchor, neighbour = anchor[kept], neighbour[kept]
-    known = (person[anchor] >= 0) & (person[neighbour] >= 0)
+    truth = pair_truth(person[anchor], person[neighbour])
+    known = truth >= 0
     positives_per_image = _ratio(len(anchor), is_anchor.sum())
-    anchor, neighbour = anchor[known], neighbour[known]
-    hit = person[anchor] == person[neighbour]
+    anchor, neighbour, hit = anchor[known], neighbour[known], truth[known] == 1
 
     sought = is_anchor & (person >= 0)
     same_person = group_size(person)

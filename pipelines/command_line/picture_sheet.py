@@ -31,17 +31,17 @@ def picture_sheet(queries: Sequence[str | Path], hits: pd.DataFrame, root: str |
     rows = dict(list(hits.groupby("query", sort=False)))
     for row, query in enumerate(queries):
         y = top + row * (height + caption + gap)
-        _place(sheet, draw, font, (gap, y), size, Path(query), ("query", Path(query).name), BLUE)
+        _draw_picture(sheet, draw, font, (gap, y), size, Path(query), ("query", Path(query).name), BLUE)
         for hit in rows[str(query)].itertuples():
             x = 2 * gap + hit.rank * (width + gap)
             text = (f"{hit.rank}.  {hit.similarity:.3f}", hit.path)
-            _place(sheet, draw, font, (x, y), size, Path(root) / hit.path, text, None)
+            _draw_picture(sheet, draw, font, (x, y), size, Path(root) / hit.path, text, None)
     return sheet
 
 
-def _place(sheet: Image.Image, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, corner: tuple[int, int],
-           size: tuple[int, int], path: Path, text: tuple[str, str],
-           frame: tuple[int, int, int] | None) -> None:
+def _draw_picture(sheet: Image.Image, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont,
+                  corner: tuple[int, int], size: tuple[int, int], path: Path, text: tuple[str, str],
+                  frame: tuple[int, int, int] | None) -> None:
     (x, y), (height, width) = corner, size
     try:
         picture = ImageOps.contain(open_rgb(path), (width, height), Image.Resampling.LANCZOS)

@@ -5,18 +5,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from mprd_pyg.evaluation import (
-    MODES,
-    SINGLE_SHOT,
-    RankingResult,
-    SingleShotResult,
-    evaluate_ranking,
-    evaluate_single_shot,
-)
+from mprd_pyg.evaluation import MODES, SINGLE_SHOT, evaluate_ranking, evaluate_single_shot
 from mprd_pyg.models.embedding import embed_images
 from pipelines.command_line.dataset import Dataset, column
-
-Results = dict[str, RankingResult | SingleShotResult]
+from pipelines.runs.run_folder import Results
 
 
 def ranker(dataset: Dataset, network: nn.Module, device: Any, progress: bool = True, top: int = 50,

@@ -1,5 +1,4 @@
 """What a run keeps for its report while everything is at hand: what it is, and a look at each evaluation."""
-import io
 import json
 import os
 import time
@@ -14,13 +13,12 @@ from torch import Tensor
 
 from mprd_pyg.evaluation import RankingResult, camera_matrix
 from pipelines.command_line.dataset import Dataset
-from pipelines.command_line.ranking import Results
-from pipelines.runs.run_folder import RunFolder, clean
+from pipelines.runs.run_folder import Results, RunFolder, query_table
 
 SAMPLE = 1000  # test images whose features are kept
-SHOWN = 10     # counted images of an example's ranking list
+COUNTED = 10   # counted images of an example's ranking list
 JUNK = 4       # ignored images of it, at most
-EACH = 3       # best, median and worst queries
+EXAMPLES = 3   # best, median and worst queries, of each
 PER_CALL = ("config", "resume", "out", "progress", "accelerator")
 
 
@@ -43,52 +41,40 @@ class RunRecord:
 
     def start(self, name: str, parser: ArgumentParser, cfg: Namespace, rows: int, **facts: Any) -> None:
         """Say what is run; ``rows`` is how many rows of ``images.parquet`` are nodes of the graph."""
-        path = self.folder.path / "run.json"
+        path, folder = self.folder.path / "run.json", self.folder.path.resolve()
         earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         card, frame = self.dataset.card, self.dataset.frame
         root = Path(frame.attrs["root"]).resolve()
-        inside = root.is_relative_to(self.folder.path.resolve())
-        self.folder.write_text("run.json", json.dumps(clean({
+        inside = root.is_relative_to(folder)
+        self.folder.write_json("run.json", {
             "pipeline": name, "started": earlier.get("started", time.strftime("%Y-%m-%d %H:%M")), "rows": rows,
-            "root": os.path.relpath(root, self.folder.path.resolve()) if inside else str(root),
+            "root": os.path.relpath(root, folder) if inside else str(root),
             "generated": inside, "card": {key: getattr(card, key) for key in ("name", "title", "terms", "traps")},
             "counts": self.dataset.counts(), "junk": frame.attrs.get("junk", {}), "seed": cfg.seed,
             "protocol": card.evaluation.protocol, "fingerprint": self.dataset.fingerprint,
             "deviations": card.deviations(frame), "skipped_images": frame.attrs.get("skipped_unreadable", []),
-            "changed": changed_options(parser, cfg), **facts}), indent=2) + "\n")
+            "changed": changed_options(parser, cfg), **facts})
 
     def __call__(self, features: Tensor, results: Results) -> None:
         """Keep what an evaluation of the test features (T, d) shows."""
         test, query, gallery = self.dataset.test
         part = f"evaluation/{self.when}"
         self.when = "after"
-        keep = sample_rows(test["person_id"].to_numpy(), self.dataset.card.distractor_ids)
-        self._write_arrays(f"{part}/features.npz", features=features[keep].half().numpy(),
-                           path=test["path"].to_numpy(dtype=str)[keep],
-                           **{name: test[name].to_numpy()[keep] for name in ("person_id", "camera_id")})
-        self.folder.write_table(f"{part}/queries.parquet", pd.concat([pd.DataFrame({
-            "mode": mode, "query": test["path"].to_numpy()[query], "average_precision": result.average_precision,
-            "matches": result.num_matches, "first_match": result.rank_of_first_match,
-        }) for mode, result in results.items() if isinstance(result, RankingResult)], ignore_index=True))
+        distractors = self.dataset.card.distractor_ids
+        path, person, camera = (test[name].to_numpy() for name in ("path", "person_id", "camera_id"))
+        keep = sample_rows(person, distractors)
+        self.folder.write_arrays(f"{part}/features.npz", features=features[keep].half().numpy(),
+                                 path=path[keep].astype(str), person_id=person[keep], camera_id=camera[keep])
+        self.folder.write_table(f"{part}/queries.parquet", query_table(test, query, results))
         self.folder.write_table(f"{part}/examples.parquet", examples(
-            features, test, query, gallery, results["standard"], self.dataset.card.distractor_ids))
+            features, test, query, gallery, results["standard"], distractors))
         if self.dataset.card.evaluation.cross_camera_valid:
-            ids, cameras = test["person_id"].to_numpy(), test["camera_id"].to_numpy()
-            matrix = camera_matrix(features[query], features[gallery], ids[query], ids[gallery], cameras[query],
-                                   cameras[gallery])
+            matrix = camera_matrix(features[query], features[gallery], person[query], person[gallery], camera[query],
+                                   camera[gallery])
             row, column = np.indices(matrix.mAP.shape)
             self.folder.write_table(f"{part}/cameras.parquet", pd.DataFrame({
                 "query_camera": matrix.cameras[row.flatten()], "gallery_camera": matrix.cameras[column.flatten()],
                 "mAP": matrix.mAP.flatten(), "queries": matrix.num_queries.flatten()}))
-
-    def _write_arrays(self, name: str, **arrays: np.ndarray) -> None:
-        path = self.folder.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)
-        part = path.with_suffix(".part")
-        part.write_bytes(buffer.getvalue())
-        os.replace(part, path)
 
 
 def changed_options(parser: ArgumentParser, cfg: Namespace) -> list[dict[str, str]]:
@@ -101,20 +87,13 @@ def changed_options(parser: ArgumentParser, cfg: Namespace) -> list[dict[str, st
 
 def sample_rows(person: np.ndarray, distractors: tuple[int, ...] = (), limit: int = SAMPLE) -> np.ndarray:
     """Rows of whole identities, drawn at random but always alike, up to ``limit`` images."""
-    people = np.setdiff1d(person[person >= 0], distractors)
-    if not len(people):
-        return np.zeros(0, np.int64)
-    place = np.searchsorted(people, person).clip(max=len(people) - 1)
-    turn = np.random.default_rng(0).permutation(len(people))[place]
-    rows = np.flatnonzero(people[place] == person)
-    rows = rows[np.argsort(turn[rows], kind="stable")]
-    last = turn[rows[limit - 1]] if len(rows) > limit else len(people)
-    if len(rows) > limit and turn[rows[limit]] == last != turn[rows[0]]:  # the last identity would be cut
-        rows = rows[turn[rows] < last]
-    return np.sort(rows[:limit])
+    people, count = np.unique(person[(person >= 0) & ~np.isin(person, distractors)], return_counts=True)
+    order = np.argsort(np.random.default_rng(0).permutation(len(people)))
+    whole = np.searchsorted(np.cumsum(count[order]), limit, side="right")  # so many identities fit; one is always taken
+    return np.flatnonzero(np.isin(person, people[order[:max(whole, 1)]]))[:limit]
 
 
-def example_queries(result: RankingResult, person: np.ndarray, each: int = EACH) -> dict[str, list[int]]:
+def example_queries(result: RankingResult, person: np.ndarray, each: int = EXAMPLES) -> dict[str, list[int]]:
     """The queries (numbers among Q) of best, median and worst average precision, each of another person.
 
     Of equally good ones those with more matches count as better.
@@ -157,7 +136,7 @@ def examples(features: Tensor, test: pd.DataFrame, query: np.ndarray, gallery: n
             role = np.where((same & seen) | (person[g] < 0), "junk", role)
             rank = np.where(role == "junk", 0, np.cumsum(role != "junk"))
             counted, junk = np.cumsum(role != "junk"), np.cumsum(role == "junk")
-            head = np.where(role == "junk", (counted < SHOWN) & (junk <= JUNK), counted <= SHOWN)
+            head = np.where(role == "junk", (counted < COUNTED) & (junk <= JUNK), counted <= COUNTED)
             head[np.flatnonzero(role == "right")[:1]] = True
             parts.append(pd.DataFrame({
                 "group": group, "query": path[row], "average_precision": result.average_precision[number],

@@ -95,14 +95,7 @@ Block = Text | Table | Terms | Pictures | Strips | Details
 
 @dataclass
 class Section:
-    """A part of the report.
-
-    Args:
-        name: anchor.
-        title: heading.
-        intro: what to see here.
-        blocks: the content.
-    """
+    """A part of the report: its anchor, its heading, what to see here, and the content."""
 
     name: str
     title: str

@@ -4,14 +4,14 @@ import pandas as pd
 
 from pipelines.report.blocks import Picture, Pictures, Section
 from pipelines.report.drawing import heatmap, panel, svg
-from pipelines.report.run import NotApplicable, Run
+from pipelines.report.missing import NotApplicable, latest_evaluation
+from pipelines.runs.run import Run
 
 
 def cameras(run: Run) -> Section:
     """The matrix before and after training."""
-    tables = {when: run.evaluated("cameras.parquet", when) for when in ("before", "after")
-              if (run.folder / "evaluation" / when / "cameras.parquet").is_file()}
-    tables = tables or {run.latest: run.evaluated("cameras.parquet")}
+    latest_evaluation(run)
+    tables = {when: run.evaluated("cameras", when) for when in run.evaluations}
     if all(table["mAP"].isna().all() for table in tables.values()):
         raise NotApplicable("no person is seen by two cameras")
     return Section("cameras", "From camera to camera", "mAP when the query is of the row's camera and only the "

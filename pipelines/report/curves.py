@@ -2,8 +2,9 @@
 import pandas as pd
 
 from pipelines.report.blocks import Picture, Pictures, Section, Text
-from pipelines.report.drawing import SERIES, over_epochs, panel, svg
-from pipelines.report.run import Missing, Run
+from pipelines.report.drawing import epoch_chart
+from pipelines.report.missing import Missing
+from pipelines.runs.run import Run
 
 MEANING = {  # title, what to see
     "gcn/loss": ("Loss of the GCN", "Cross-entropy (MPRD Eq. 6). At 0 it may have memorised its few labelled people."),
@@ -32,7 +33,7 @@ METRICS = (("mAP", "mAP"), ("rank1", "rank-1"), ("mINP", "mINP"))
 
 def curves(run: Run) -> Section:
     """One small chart per figure of the log."""
-    history = run.history
+    history = run.history.fillna({"knn/capped": 0})
     if not len(history):
         raise Missing("no epoch is finished yet")
     pictures = [picture for name, label in METRICS if (picture := _metric(run, name, label)) is not None]
@@ -43,41 +44,28 @@ def curves(run: Run) -> Section:
     if constant:
         blocks.append(Text(("In the one epoch: " if len(history) == 1 else "The same in every epoch: ") + ", ".join(
             f"{MEANING.get(name, (name,))[0].lower()} {history[name].iloc[-1]:g}" for name in constant) + "."))
-    source = run.folder / "source" / "logs" / "history.csv"
-    if source.is_file():
-        first = pd.read_csv(source)
+    source = run.source_history
+    if len(source):
         blocks += [Text("Before that, the network learned the labelled source:"), Pictures([
-            _column(first, name) for name in first if name not in ("epoch", "seconds")])]
+            _column(source, name) for name in source if name not in ("epoch", "seconds")])]
     return Section("curves", "How it learned", "Each chart is one figure over the epochs; losses are means over the "
                    "steps of an epoch.", blocks)
 
 
 def _metric(run: Run, name: str, label: str) -> Picture | None:
-    """Both camera modes, the network before training being epoch 0."""
+    """All modes, the network before training being epoch 0."""
     series = {}
     for mode in ("standard", "cross", "single_shot"):
-        column = f"{mode}/{name}"
-        if column not in run.history:
-            continue
-        values = run.history.set_index("epoch")[column].dropna()
-        before = run.results.get("before", {}).get(mode, {}).get(name)
-        series[mode] = 100 * (values if before is None else pd.concat([pd.Series({0: before}), values]))
+        if f"{mode}/{name}" in run.history:
+            before = {0: run.results.get("before", {}).get(mode, {}).get(name)}
+            values = run.history.set_index("epoch")[f"{mode}/{name}"]
+            series[mode] = 100 * pd.concat([pd.Series(before, dtype=float), values]).dropna()
     if not series:
         return None
-    return _chart(f"{label} of the test images, percent", None, series, "Epoch 0 is the network before training."
-                  + (" A curve that falls at the end learns its own mistakes." if name == "mAP" else ""))
+    return epoch_chart(f"{label} of the test images, percent", series, "Epoch 0 is the network before training." +
+                       (" A curve that falls at the end learns its own mistakes." if name == "mAP" else ""))
 
 
 def _column(history: pd.DataFrame, name: str) -> Picture:
     title, meaning = MEANING.get(name, (name, ""))
-    return _chart(title, history["epoch"], {name: history[name]}, f"{name}. {meaning}" if name in MEANING else "")
-
-
-def _chart(title: str, epoch: pd.Series | None, series: dict[str, pd.Series], caption: str) -> Picture:
-    with panel() as axes:
-        for (name, values), colour in zip(series.items(), SERIES, strict=False):
-            x = values.index if epoch is None else epoch
-            axes.plot(x, values, color=colour, marker="o", markersize=3.5, label=name)
-        axes.margins(y=0.12)
-        over_epochs(axes, list(x))
-        return Picture(svg(axes, title), title, caption)
+    return epoch_chart(title, {name: history.set_index("epoch")[name]}, f"{name}. {meaning}" if name in MEANING else "")

@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -16,7 +17,8 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw
 
 from mprd_pyg.data.images import open_rgb
-from pipelines.report.run import Missing
+from pipelines.report.blocks import Picture
+from pipelines.report.missing import Missing
 
 INK, LINE = "#010203", "#010204"  # stand for the page's colours until the SVG is written
 SERIES = tuple(f"#0102{i:02x}" for i in range(0x10, 0x16))
@@ -57,14 +59,21 @@ def svg(axes: Axes, label: str) -> Markup:
     return Markup(re.sub(r"\s*\n\s*", "\n", text))
 
 
-def over_epochs(axes: Axes, epochs: Sequence[int]) -> None:
-    """Whole epochs below, and the legend, where there are several lines, above all of them."""
-    axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
-    axes.set_xlim(min(epochs) - 0.2, max(epochs) + 0.2)
-    if len(axes.lines) > 1:
-        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=3, borderaxespad=0, columnspacing=1.2,
-                    handlelength=1.4)
+def epoch_chart(title: str, series: dict[str, pd.Series], caption: str = "", bottom: float | None = None) -> Picture:
+    """A line per series over the epochs, its index; with a legend above where there are several."""
+    epochs = np.concatenate([values.index for values in series.values()])
+    with panel() as axes:
+        for (name, values), colour in zip(series.items(), SERIES, strict=False):
+            axes.plot(values.index, values, color=colour, marker="o", markersize=3.5, label=name)
+        axes.margins(y=0.12)
+        axes.set_ylim(bottom=bottom)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+        axes.set_xlim(epochs.min() - 0.2, epochs.max() + 0.2)
+        if len(axes.lines) > 1:
+            axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=3, borderaxespad=0, columnspacing=1.2,
+                        handlelength=1.4)
+        return Picture(svg(axes, title), title, caption)
 
 
 def heatmap(axes: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[str], numbers: bool = True) -> None:

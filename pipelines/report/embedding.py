@@ -4,17 +4,18 @@ from matplotlib import colormaps
 
 from pipelines.report.blocks import Picture, Pictures, Section, Table
 from pipelines.report.drawing import panel, svg
-from pipelines.report.run import Missing, Run
+from pipelines.report.missing import Missing, latest_evaluation
+from pipelines.runs.run import Run
 
 PEOPLE, IMAGES = 20, 1000  # more colours cannot be told apart; more points take too long
 
 
 def embedding(run: Run) -> Section:
     """Four maps: by identity and by camera, before and after."""
-    sets = {when: run.features(when) for when in ("before", "after")
-            if (run.folder / "evaluation" / when).is_dir()} or {run.latest: run.features()}
+    latest_evaluation(run)
     pictures, rows = [], []
-    for when, data in sets.items():
+    for when in run.evaluations:
+        data = run.features(when)
         x = data["features"].astype(np.float32)
         x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
         person, camera = data["person_id"], data["camera_id"]

@@ -2,7 +2,7 @@
 from pathlib import Path
 
 from pipelines.report.blocks import Section, Table, Text
-from pipelines.report.run import Run
+from pipelines.runs.run import Run
 
 
 def gaps(run: Run, left_out: list[tuple[str, str]]) -> Section:

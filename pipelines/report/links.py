@@ -4,7 +4,8 @@ from sklearn.metrics import roc_curve
 
 from pipelines.report.blocks import Picture, Pictures, Section, Table
 from pipelines.report.drawing import SERIES, panel, svg
-from pipelines.report.run import Missing, NotApplicable, Run
+from pipelines.report.missing import Missing, NotApplicable
+from pipelines.runs.run import Run
 
 WORST = 8  # pairs in each list of mistakes
 

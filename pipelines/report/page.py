@@ -1,15 +1,16 @@
 """The page: every section that can be made, and why the others cannot."""
 import logging
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from mprd_pyg.files import replacing
 from pipelines.report.blocks import Section, Text
 from pipelines.report.gaps import gaps
-from pipelines.report.run import Missing, NotApplicable, Run
+from pipelines.report.missing import Missing, NotApplicable
+from pipelines.runs.run import Run
 
 logger = logging.getLogger(__name__)
 LIMIT = 8_000_000  # bytes
@@ -33,7 +34,7 @@ def builders() -> list[tuple[str, Callable[[Run], Section]]]:
             ("Map of the features", embedding), ("From camera to camera", cameras), ("What was run", what_was_run)]
 
 
-def make_report(folder: str | Path) -> Path:
+def make_report(folder: str | Path, image_root: str | Path | None = None) -> Path:
     """Write ``report.html`` into a run folder, from what is there.
 
     A part whose data are missing is named at the end of the page with the reason; so is one that fails, which is
@@ -41,20 +42,21 @@ def make_report(folder: str | Path) -> Path:
 
     Args:
         folder: of a finished or unfinished run.
+        image_root: folder of the images, when they have moved.
 
     Returns:
         The page's path; it is at most 8 MB.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: it holds no run.
+        FileNotFoundError: it is no run folder.
+        ValueError: what says what was run is damaged.
     """
-    run = Run(folder)
+    run = Run(folder, image_root)
     sections, left_out = [], []
     for title, build in builders():
         try:
             sections.append(build(run))
-        except Missing as reason:
+        except (Missing, FileNotFoundError) as reason:
             if str(reason):
                 left_out.append((title, str(reason)))
             if not isinstance(reason, NotApplicable):
@@ -71,9 +73,8 @@ def make_report(folder: str | Path) -> Path:
         left_out.append((largest.title, "the page would have been over 8 MB"))
         page = render(run, [*sections, gaps(run, left_out)])
     path = run.folder / "report.html"
-    part = path.with_suffix(".part")
-    part.write_text(page, encoding="utf-8")
-    os.replace(part, path)
+    with replacing(path) as part:
+        part.write_text(page, encoding="utf-8")
     return path
 
 

@@ -4,8 +4,9 @@ import pandas as pd
 
 from mprd_pyg.evaluation import CameraPairs, pairs_by_camera
 from pipelines.report.blocks import Picture, Pictures, Section, Terms
-from pipelines.report.drawing import SERIES, heatmap, over_epochs, panel, svg
-from pipelines.report.run import Missing, NotApplicable, Run
+from pipelines.report.drawing import epoch_chart, heatmap, panel, svg
+from pipelines.report.missing import Missing, NotApplicable
+from pipelines.runs.run import Run
 
 EPOCHS, CAMERA_PAIRS = 40, 45  # shown at most
 
@@ -14,17 +15,16 @@ def pair_quality(run: Run) -> Section:
     """Curves over all pairs, and a map with a line per camera pair and a column per epoch."""
     if run.pipeline in ("pretrain", "link_prediction"):
         raise NotApplicable("the network is trained with labels, so no pairs are believed")
-    files = run.pair_epochs()
-    files = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, min(EPOCHS, len(files))).round().astype(int))]
-    images = run.images.iloc[:run.record.get("rows", len(run.images))]
+    shown = np.linspace(0, len(run.epochs) - 1, min(EPOCHS, len(run.epochs))).round().astype(int)
+    epochs = [run.epochs[place] for place in np.unique(shown)]
+    images = run.images.iloc[:run.rows]
     person, camera = (images[name].to_numpy() for name in ("person_id", "camera_id"))
     if (person < 0).all():
         raise NotApplicable("the identities of the training images are unknown, so pairs cannot be checked")
-    epochs, counts = [], []
-    for epoch, path in files:
-        frame = pd.read_parquet(path, columns=["anchor", "neighbour", "believed"])
+    counts = []
+    for epoch in epochs:
+        frame = run.judged(epoch, ["anchor", "neighbour", "believed"])
         frame = frame[frame["believed"]]
-        epochs.append(epoch)
         counts.append(pairs_by_camera(frame[["neighbour", "anchor"]].to_numpy().T, person, camera).unordered())
     if not any(count.believed.any() for count in counts):
         raise Missing("no pair was believed in any epoch")
@@ -45,16 +45,9 @@ def pair_quality(run: Run) -> Section:
 def _curves(epochs: list[int], counts: list[CameraPairs], figure: str) -> Picture:
     same = np.eye(len(counts[0].cameras), dtype=bool)
     groups = {"all": np.ones_like(same), "within a camera": same, "across cameras": ~same}
-    title = f"{figure.capitalize()} of believed pairs, percent"
-    with panel() as axes:
-        for (name, cells), colour in zip(groups.items(), SERIES, strict=False):
-            if name == "all" or len(counts[0].cameras) > 1:
-                axes.plot(epochs, [100 * _ratio(count, figure, cells) for count in counts], color=colour,
-                          marker="o", markersize=3.5, label=name)
-        axes.margins(y=0.12)
-        axes.set_ylim(bottom=0)
-        over_epochs(axes, epochs)
-        return Picture(svg(axes, title), title)
+    series = {name: pd.Series([100 * _ratio(count, figure, cells) for count in counts], epochs)
+              for name, cells in groups.items() if name == "all" or len(same) > 1}
+    return epoch_chart(f"{figure.capitalize()} of believed pairs, percent", series, bottom=0)
 
 
 def _map(epochs: list[int], counts: list[CameraPairs], figure: str) -> Picture:

@@ -2,27 +2,26 @@
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 
 from mprd_pyg.data.images import read_image
 from mprd_pyg.data.views import plain_view
-from mprd_pyg.training import load_checkpoint
-from mprd_pyg.training.checkpoint import load_weights
 from paul import PatchNet, patch_boxes
 from pipelines.report.blocks import Section, Strip, Strips, Tile
 from pipelines.report.drawing import data_uri, photo
-from pipelines.report.run import Missing, NotApplicable, Run
-from pipelines.runs.networks import network_of
+from pipelines.report.missing import Missing, NotApplicable, latest_evaluation, which_network
+from pipelines.runs.run import Run
 
 EXAMPLES, NEAREST, PATCH_WIDTH = 8, 5, 60
 
 
 def patches(run: Run) -> Section:
     """Boxes on images of different people, then per branch the nearest patches of one query."""
-    network, size = load_network(run)
+    if run.pipeline == "link_prediction":
+        raise NotApplicable("the run trained no image network")
+    network, size = run.network()
     if not isinstance(network, PatchNet):
         raise NotApplicable("the network has one feature per image, and no patches")
-    data = run.features()
+    data = run.features(latest_evaluation(run))
     person, camera, path = data["person_id"], data["camera_id"], data["path"]
     first = np.unique(person, return_index=True)[1]
     shown = first[np.linspace(0, len(first) - 1, min(EXAMPLES, len(first))).astype(int)]
@@ -48,22 +47,9 @@ def patches(run: Run) -> Section:
     return Section("patches", "Patches", "Where each branch of the network looks, and which patches it finds alike. "
                    "A box runs through the outermost points that the branch reads; each point knows its surroundings "
                    "too. Below each whole image is the patch. Alike patches of different people (same trousers, same "
-                   f"wall) show what a branch goes by.{none}{run.which}",
+                   f"wall) show what a branch goes by.{none}{which_network(run)}",
                    [Strips([strip]), Strips(strips, [("query", "the query's patch"), ("right", "the same person"),
                                                      ("wrong", "another person with a similar patch")], short=True)])
-
-
-def load_network(run: Run) -> tuple[nn.Module, tuple[int, int]]:
-    """The network of the run's checkpoint, and the (height, width) it reads."""
-    path = run.folder / "checkpoints" / "last.pt"
-    if not path.is_file():
-        raise Missing("the run folder has no checkpoints/last.pt")
-    state = load_checkpoint(path)
-    if "network" not in state.get("describe", {}):
-        raise NotApplicable("the run trained no image network")
-    network = network_of(state["describe"]["network"], str(path))
-    load_weights(network, state["method"]["embedder"], str(path))
-    return network.eval(), tuple(state["describe"]["size"])
 
 
 def boxes_of(run: Run, network: PatchNet, size: tuple[int, int], paths: list[str]) -> np.ndarray:

@@ -3,7 +3,8 @@ import pandas as pd
 
 from pipelines.report.blocks import Section, Strip, Strips, Tile
 from pipelines.report.drawing import data_uri, photo
-from pipelines.report.run import Missing, Run
+from pipelines.report.missing import Missing, latest_evaluation, which_network
+from pipelines.runs.run import Run
 
 LEGEND = [("query", "the query"), ("right", "the same person in another camera"), ("wrong", "another person"),
           ("junk", "junk: the same person in the same camera, not counted")]
@@ -11,10 +12,10 @@ LEGEND = [("query", "the query"), ("right", "the same person in another camera")
 
 def rankings(run: Run) -> Section:
     """Three queries of each kind, each with the head of its list."""
-    table = run.evaluated("examples.parquet")
+    table = run.evaluated("examples", latest_evaluation(run))
     before = {}
-    if run.latest == "after" and (run.folder / "evaluation" / "before" / "queries.parquet").is_file():
-        scores = run.evaluated("queries.parquet", "before")
+    if run.evaluations == ["before", "after"]:
+        scores = run.evaluated("queries", "before")
         scores = scores[scores["mode"] == "standard"]
         before = dict(zip(scores["query"], scores["average_precision"], strict=True))
     strips = []
@@ -30,7 +31,8 @@ def rankings(run: Run) -> Section:
         raise Missing("no query has a match")
     return Section("rankings", "What it finds", "Queries with the best, median and worst average precision, and the "
                    "gallery images most similar to them, best first. In a good list the right ones stand in front; in "
-                   f"the worst, see what misled it: clothes, background, pose.{run.which}", [Strips(strips, LEGEND)])
+                   f"the worst, see what misled it: clothes, background, pose.{which_network(run)}",
+                   [Strips(strips, LEGEND)])
 
 
 def _tile(run: Run, path: str, frame: str, label: str, title: str) -> Tile:

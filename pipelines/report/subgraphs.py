@@ -5,14 +5,17 @@ from mprd_pyg.drawing import draw_pair
 from mprd_pyg.graph import PairSubgraphDataset
 from pipelines.report.blocks import Picture, Pictures, Section, Text
 from pipelines.report.drawing import data_uri, figure_image
-from pipelines.report.run import Missing, NotApplicable, Run
+from pipelines.report.missing import NotApplicable
+from pipelines.runs.run import Run
 
 WRONG, LOST, NODES = 3, 2, 30  # pairs of each kind, images around a pair
 
 
 def wrong_pairs(run: Run) -> Section:
     """The most firmly believed wrong pairs, and for comparison right ones that were turned down."""
-    saved = saved_pairs(run)
+    if not run.has_subgraphs:
+        raise NotApplicable("no pair subgraphs were saved" + ("" if run.finished else " yet"))
+    saved = run.subgraphs(check="sizes")
     table = saved.table
     table = table[(table["epoch"] == table["epoch"].max()) & table["truth"].notna()]
     if not len(table):
@@ -28,16 +31,6 @@ def wrong_pairs(run: Run) -> Section:
                    "neighbours that they share, at the sides those of one only. Many shared neighbours make a pair "
                    "look right: see whether they are of the same clothes, place or camera rather than the same person.",
                    blocks)
-
-
-def saved_pairs(run: Run) -> PairSubgraphDataset:
-    """The store of the run folder."""
-    folder = run.folder / "subgraphs"
-    if not (folder / "manifest.json").is_file():
-        if run.pipeline != "mprd":
-            raise NotApplicable("no pair subgraphs are cut out by this method")
-        raise Missing("no pair subgraphs were saved" + ("" if run.finished else " yet"))
-    return PairSubgraphDataset(folder, image_root=run.root, check="sizes")
 
 
 def _picture(run: Run, saved: PairSubgraphDataset, row: Any, title: str) -> Picture:

@@ -4,7 +4,8 @@ from typing import Any
 import yaml
 
 from pipelines.report.blocks import Details, Section, Table, Terms
-from pipelines.report.run import Missing, Run
+from pipelines.report.missing import Missing
+from pipelines.runs.run import Run
 
 LABELS = {"auc": "AUC", "ap": "AP", "rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10",
           "num_valid_queries": "queries counted", "num_skipped_queries": "queries skipped", "draws": "galleries drawn"}
@@ -40,8 +41,8 @@ def what_was_run(run: Run) -> Section:
     """The run in a table, the options that differ from the paper, and the whole configuration."""
     seconds = run.history["seconds"].sum() if "seconds" in run.history else 0
     card, epochs = run.record.get("card", {}), len(run.history)
-    facts = [("Method", run.title), ("Pairs judged by", run.fact("relation")), ("Data", card.get("title") or run.card),
-             ("Graph", _graph(run.results.get("graph"))),
+    facts = [("Method", run.title), ("Pairs judged by", run.fact("relation")),
+             ("Data", card.get("title") or run.data_name), ("Graph", _graph(run.results.get("graph"))),
              ("Pairs" if run.pipeline == "link_prediction" else "Images", _counts(run.fact("counts", {}))),
              ("Epochs", f"{epochs} of {run.record['epochs']}" if "epochs" in run.record else str(epochs)),
              ("Started", run.record.get("started")), ("Training epochs took", minutes(seconds) if seconds else None),
@@ -53,9 +54,8 @@ def what_was_run(run: Run) -> Section:
         rows = [[line["option"], line["value"], line["default"]] for line in run.record["changed"]]
         blocks.append(Table(["option", "this run", "default"], rows,
                             "Options other than the defaults of the code, which are the paper's where it gives one."))
-    config = run.folder / "config.yaml"
-    if config.is_file():
-        blocks.append(Details("The whole configuration (config.yaml)", config.read_text(encoding="utf-8")))
+    if run.has("config.yaml"):
+        blocks.append(Details("The whole configuration (config.yaml)", run.text("config.yaml")))
     if "versions" in run.results:
         blocks.append(Details("Versions", yaml.safe_dump(run.results["versions"], sort_keys=False)))
     return Section("run", "What was run", "Everything needed to run it again; the folder holds it as files.", blocks)

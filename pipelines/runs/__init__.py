@@ -1,1 +1,1 @@
-"""The run folder: one writer, one reader."""
+"""The run folder: one writer, one reader, and runs side by side."""

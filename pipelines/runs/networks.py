@@ -1,23 +1,49 @@
-"""The networks that a configuration or a checkpoint may name; nothing else is ever imported by name."""
+"""The trained network of a checkpoint; nothing but the classes named here is ever imported by name."""
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from mprd_pyg.models import ImageEmbedder
+from mprd_pyg.training import load_checkpoint
+from mprd_pyg.training.checkpoint import load_weights
 from paul import PatchNet
 
 NETWORKS = {"mprd_pyg.models.ImageEmbedder": ImageEmbedder, "paul.PatchNet": PatchNet}
+WEIGHTS = "embedder"  # key of the network among the parts of the method in a checkpoint
 
 
-def network_of(spec: dict[str, Any], source: str) -> nn.Module:
-    """The network of a checkpoint's spec, without weights.
+def checkpoint_path(path: str | Path) -> Path:
+    """The file of a checkpoint that is named by itself or by its run folder."""
+    path = Path(path)
+    return path / "checkpoints" / "last.pt" if path.is_dir() else path
+
+
+def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The trained network of a checkpoint, and what the checkpoint says about it.
+
+    Args:
+        path: a run folder, or its ``checkpoints/last.pt``.
+
+    Returns:
+        the network on the CPU, and a dict with ``network`` (its ``class_path`` and ``init_args``), ``size`` (height,
+        width) and ``data`` (fingerprint of the training images).
 
     Raises:
-        ValueError: a class that is not one of the known ones, or options that it does not have.
+        FileNotFoundError: no checkpoint.
+        ValueError: it is damaged, holds no image network, or one that this version cannot build.
     """
-    if spec["class_path"] not in NETWORKS:
-        raise ValueError(f"{source} holds a network {spec['class_path']!r}; known ones: {', '.join(sorted(NETWORKS))}")
+    path = checkpoint_path(path)
+    state = load_checkpoint(path)
+    about = state.get("describe", {})
+    if "network" not in about or WEIGHTS not in state.get("method", {}):
+        raise ValueError(f"{path} does not say which network it holds: give a checkpoint of a training pipeline")
+    name, options = about["network"]["class_path"], about["network"]["init_args"]
+    if name not in NETWORKS:
+        raise ValueError(f"{path} holds a network {name!r}; known ones: {', '.join(sorted(NETWORKS))}")
     try:
-        return NETWORKS[spec["class_path"]](**spec["init_args"] | {"weights": None})
+        network = NETWORKS[name](**options | {"weights": None})
     except TypeError as error:
-        raise ValueError(f"{source} was made by another version of this library: {error}") from error
+        raise ValueError(f"{path} was made by another version of this library: {error}") from error
+    load_weights(network, state["method"][WEIGHTS], str(path))
+    return network, about

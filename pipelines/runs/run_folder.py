@@ -1,26 +1,28 @@
-"""The run folder: everything a run leaves behind, each file written whole or not at all."""
+"""The one writer of a run folder."""
 import json
 import math
-import os
 import platform
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from mprd_pyg.evaluation import RankingResult, SingleShotResult
+from mprd_pyg.evaluation import RankingResult, SingleShotResult, pair_truth
+from mprd_pyg.files import replacing
 
 PACKAGES = ("mprd-pyg", "torch", "torchvision", "torch-geometric", "faiss-gpu", "faiss-cpu", "lightning-fabric",
             "numpy", "pandas", "pillow")
+Results = dict[str, RankingResult | SingleShotResult]  # by mode
 
 
 class RunFolder:
-    """``config.yaml, logs/, checkpoints/, pairs/, subgraphs/, {images,rankings,queries}.parquet, results.json``.
+    """Writes the files of a run, each whole or not at all; :class:`~pipelines.runs.run.Run` reads them.
 
     Args:
         out: the folder; None makes a new one under ``runs/``.
@@ -40,61 +42,62 @@ class RunFolder:
         return (self.path / "checkpoints" / "last.pt").is_file()
 
     def write_text(self, name: str, text: str) -> None:
-        """Write a text file atomically."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        part = self.path / (name + ".part")
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, self.path / name)
+        """Write a text file."""
+        with replacing(self.path / name) as part:
+            part.write_text(text, encoding="utf-8")
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write plain values, arrays' scalars among them; NaN becomes null."""
+        self.write_text(name, json.dumps(_plain(value), indent=2) + "\n")
 
     def write_table(self, name: str, frame: pd.DataFrame) -> None:
-        """Write a Parquet file atomically."""
-        path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Write a Parquet file."""
         frame = frame.copy()
         frame.attrs = {}
-        part = path.with_suffix(".part")
-        frame.to_parquet(part, index=False)
-        os.replace(part, path)
+        with replacing(self.path / name) as part:
+            frame.to_parquet(part, index=False)
+
+    def write_arrays(self, name: str, **arrays: np.ndarray) -> None:
+        """Write a ``.npz`` file."""
+        with replacing(self.path / name) as part, open(part, "wb") as file:
+            np.savez(file, **arrays)
 
     def write_pairs(self, epoch: int, pairs: Data, person_id: Tensor) -> None:
         """Believed (and merely judged) pairs of an epoch: rows of ``images.parquet``, one line per pair."""
         neighbour, anchor = pairs.edge_index.cpu()
         person = person_id.cpu()
-        true = pd.array((person[anchor] == person[neighbour]).numpy(), dtype="boolean")
-        true[((person[anchor] < 0) | (person[neighbour] < 0)).numpy()] = pd.NA
+        truth = pair_truth(person[anchor], person[neighbour]).numpy()
         frame = pd.DataFrame({
             "anchor": anchor.numpy(), "neighbour": neighbour.numpy(), "similarity": pairs.edge_attr.cpu().numpy(),
-            "likelihood": pairs.likelihood.cpu().numpy(), "believed": pairs.believed.cpu().numpy(), "true": true})
+            "likelihood": pairs.likelihood.cpu().numpy(), "believed": pairs.believed.cpu().numpy(),
+            "true": pd.arrays.BooleanArray(truth == 1, truth < 0)})
         if "branch" in pairs:
             frame["branch"] = pairs.branch.cpu().numpy()
         self.write_table(f"pairs/epoch_{epoch:03d}.parquet", frame)
 
-    def write_rankings(self, frame: pd.DataFrame, query: Any, gallery: Any,
-                       results: dict[str, RankingResult | SingleShotResult]) -> None:
-        """The first images of each query's ranking, in every mode; of single shot, those of the first draw.
+    def write_rankings(self, frame: pd.DataFrame, query: np.ndarray, gallery: np.ndarray, results: Results) -> None:
+        """``rankings.parquet`` and ``queries.parquet``.
 
-        Where the gallery is not drawn also each query's scores (NaN: it has no match).
+        The first holds the first images of each query's ranking, in every mode; of single shot, those of the first
+        draw.
+
+        Args:
+            frame: test images.
+            query: (Q,) rows of it.
+            gallery: (G,) rows of it.
+            results: by mode.
         """
-        parts, scores = [], []
-        paths, person = frame["path"].to_numpy(), frame["person_id"].to_numpy()
+        path, person, parts = frame["path"].to_numpy(), frame["person_id"].to_numpy(), []
         for mode, result in results.items():
-            if isinstance(result, RankingResult):
-                scores.append(pd.DataFrame({
-                    "mode": mode, "query": paths[query], "person_id": person[query],
-                    "average_precision": result.average_precision,
-                    "average_precision_trapz": result.average_precision_trapz, "num_matches": result.num_matches,
-                    "rank_of_first_match": result.rank_of_first_match,
-                    "rank_of_last_match": result.rank_of_last_match}))
             count, top = result.top_indices.shape
             flat = result.top_indices.reshape(-1)
             shown = flat >= 0
             q, g = query.repeat(top)[shown], gallery[flat[shown]]
             parts.append(pd.DataFrame({
-                "mode": mode, "query": paths[q], "rank": (pd.RangeIndex(count * top) % top + 1)[shown],
-                "gallery": paths[g], "similarity": result.top_similarities.reshape(-1)[shown],
-                "correct": person[q] == person[g]}))
+                "mode": mode, "query": path[q], "rank": (np.arange(count * top) % top + 1)[shown], "gallery": path[g],
+                "similarity": result.top_similarities.reshape(-1)[shown], "correct": person[q] == person[g]}))
         self.write_table("rankings.parquet", pd.concat(parts, ignore_index=True))
-        self.write_table("queries.parquet", pd.concat(scores, ignore_index=True))
+        self.write_table("queries.parquet", query_table(frame, query, results))
 
     def write_protocol(self, *protocols: dict[str, Any] | None) -> None:
         """``protocol.json``: the split and the galleries that were drawn, or a list of them; none for fixed ones."""
@@ -102,19 +105,24 @@ class RunFolder:
             self.write_text("protocol.json", json.dumps(protocols[0] if len(protocols) == 1 else protocols) + "\n")
 
     def write_results(self, results: dict[str, Any]) -> None:
-        """``results.json``, with versions; NaN becomes null."""
-        self.write_text("results.json", json.dumps(clean(results | {"versions": versions()}), indent=2) + "\n")
+        """``results.json``, with versions."""
+        self.write_json("results.json", results | {"versions": versions()})
 
 
-def clean(value: Any) -> Any:
-    """Plain JSON values."""
-    if isinstance(value, dict):
-        return {str(k): clean(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [clean(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value.item() if hasattr(value, "item") else value
+def query_table(frame: pd.DataFrame, query: np.ndarray, results: Results) -> pd.DataFrame:
+    """Scores of each query, in every mode with a fixed gallery; NaN and ranks of 0 where it has no match.
+
+    Args:
+        frame: test images.
+        query: (Q,) rows of it.
+        results: by mode.
+    """
+    path, person = (frame[name].to_numpy()[query] for name in ("path", "person_id"))
+    return pd.concat([pd.DataFrame({
+        "mode": mode, "query": path, "person_id": person, **{name: getattr(result, name) for name in (
+            "average_precision", "average_precision_trapz", "num_matches", "rank_of_first_match",
+            "rank_of_last_match")}})
+        for mode, result in results.items() if isinstance(result, RankingResult)], ignore_index=True)
 
 
 def versions() -> dict[str, str]:
@@ -126,3 +134,13 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value.item() if hasattr(value, "item") else value

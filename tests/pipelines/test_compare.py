@@ -10,7 +10,8 @@ from mprd_pyg.evaluation import MODES, evaluate_ranking, paired_bootstrap
 from pipelines import compare
 from pipelines.command_line import cli
 from pipelines.command_line.ranking import flat_metrics, nested
-from pipelines.runs.finished_run import FinishedRun, difference, different_options, flatten, group_runs
+from pipelines.runs.comparison import difference, different_options, flatten, group_runs
+from pipelines.runs.run import Run
 from pipelines.runs.run_folder import RunFolder
 
 PERSON = np.repeat(np.arange(12), 4)
@@ -43,7 +44,7 @@ def run(*argv):
 def test_seeds_are_grouped_and_the_difference_is_that_of_the_queries(tmp_path, capsys):
     paths = [written(tmp_path / name / f"seed_{seed}", seed, noise) for name, noise in (("clear", 0.3), ("noisy", 0.8))
              for seed in (0, 1, 2)]
-    groups = group_runs([FinishedRun(path) for path in paths])
+    groups = group_runs([Run(path) for path in paths])
     assert [(group.name, len(group.runs)) for group in groups] == [("clear", 3), ("noisy", 3)]
     values = [json.loads((path / "results.json").read_text())["metrics"]["cross"]["mAP"] for path in paths[3:]]
     assert groups[1].figures("cross", "mAP") == pytest.approx((np.mean(values), np.std(values, ddof=1)))
@@ -68,9 +69,9 @@ def test_seeds_are_grouped_and_the_difference_is_that_of_the_queries(tmp_path, c
 
 
 def test_why_there_is_no_difference(tmp_path):
-    one = FinishedRun(written(tmp_path / "one", 0, 0.3))
-    other = FinishedRun(written(tmp_path / "other", 0, 0.5, fingerprint="two"))
-    bare = FinishedRun(written(tmp_path / "bare", 0, 0.7, queries=False))
+    one = Run(written(tmp_path / "one", 0, 0.3))
+    other = Run(written(tmp_path / "other", 0, 0.5, fingerprint="two"))
+    bare = Run(written(tmp_path / "bare", 0, 0.7, queries=False))
     groups = group_runs([one, other, bare])
     assert "different data" in difference(groups[0], groups[1], "standard")
     assert "bare: no queries.parquet" in difference(groups[0], groups[2], "standard")
@@ -84,7 +85,7 @@ def test_the_run_that_it_started_from_counts_by_its_options(tmp_path):
         written(tmp_path / f"a_{seed}", seed, 0.3, initial=str(start / "checkpoints" / "last.pt"))
     other = written(tmp_path / "start_other", 0, 0.6)
     written(tmp_path / "b", 0, 0.3, initial=str(other / "checkpoints" / "last.pt"))
-    groups = group_runs([FinishedRun(tmp_path / name) for name in ("a_0", "a_1", "b")])
+    groups = group_runs([Run(tmp_path / name) for name in ("a_0", "a_1", "b")])
     assert [len(group.runs) for group in groups] == [2, 1]
     assert different_options(groups).index.tolist() == ["initial.method.rate"]
     assert flatten({"a": {"b": 1, "c": {}}, "d": [2]}) == {"a.b": 1, "a.c": {}, "d": [2]}
@@ -95,8 +96,8 @@ def test_bad_input(tmp_path, capsys):
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "config.yaml").write_text("seed: 0\n")
     assert run(good, tmp_path / "begun") == 2 and "--resume" in capsys.readouterr().err
-    assert run(good, tmp_path / "none") == 2 and "no finished run" in capsys.readouterr().err
+    assert run(good, tmp_path / "none") == 2 and "is no run folder" in capsys.readouterr().err
     assert run(good, tmp_path / "good") == 2 and "twice" in capsys.readouterr().err
     (tmp_path / "begun" / "results.json").write_text("{}")
-    assert run(tmp_path / "begun") == 2 and "no result of a pipeline" in capsys.readouterr().err
+    assert run(tmp_path / "begun") == 2 and "has no metrics" in capsys.readouterr().err
     assert run(good) == 0

@@ -15,10 +15,10 @@ from mprd_pyg.data.pedestrian.synthetic import write_synthetic
 from mprd_pyg.mprd import MPRD
 from pipelines import mprd, paul
 from pipelines.command_line import cli
-from pipelines.report import command as report
+from pipelines.report import __main__ as report
 from pipelines.report import make_report, page
 from pipelines.report.pairs import pair_quality
-from pipelines.report.run import Run
+from pipelines.runs.run import Run
 
 SMALL = ["--data.height", "48", "--data.width", "24", "--learner.batch_size", "16", "--progress", "false",
          "--accelerator", "cpu", "--pretrain", "false", "--evaluate_every", "1"]
@@ -189,7 +189,7 @@ def test_unfinished_and_bare_folders(crops, tmp_path, monkeypatch, capsys):
     (tmp_path / "bare" / "results.json").write_text("{")
     assert report.main([str(tmp_path / "bare")]) == 2 and "results.json" in capsys.readouterr().err
     assert report.main([str(tmp_path / "nowhere")]) == 2
-    assert report.main([str(crops)]) == 2 and "holds no run" in capsys.readouterr().err
+    assert report.main([str(crops)]) == 2 and "is no run folder" in capsys.readouterr().err
 
 
 def test_what_is_gone_is_named(finished, tmp_path):
@@ -200,8 +200,8 @@ def test_what_is_gone_is_named(finished, tmp_path):
     shutil.rmtree(folder / "pairs")
     (folder / "evaluation" / "after" / "cameras.parquet").write_bytes(b"no table")
     text = check_page(make_report(folder)).text
-    assert "the images are no longer at" in text and "no pairs were recorded" in text
-    assert "From camera to camera: an error" in text and "How the features lie" in text
+    assert f"are not below {tmp_path / 'gone'}" in text and "has no judged pairs" in text
+    assert "cameras.parquet cannot be read, restore it" in text and "How the features lie" in text
 
 
 def test_a_mistake_in_the_report_costs_nothing_else(finished, monkeypatch, caplog, tmp_path):
@@ -281,3 +281,13 @@ def test_nearest_patches_equal_a_slow_search():
         others = [i for i in range(20) if (person[i], camera[i]) != (person[3], camera[3])]
         others.sort(key=lambda i, part=part: float(((part[i] - part[3]) ** 2).sum()))
         assert near[branch].tolist() == others[:NEAREST]
+
+
+def test_epochs_without_cut_neighbour_lists_count_as_none(tmp_path):
+    from pipelines.report.curves import curves
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "history.csv").write_text("epoch,lr,knn/capped\n1,0.5,7\n2,0.5,\n")
+    pictures, constant = curves(Run(tmp_path)).blocks
+    assert [picture.title for picture in pictures.items] == ["Neighbour lists cut"]
+    assert constant.text == "The same in every epoch: learning rate of the trunk 0.5."

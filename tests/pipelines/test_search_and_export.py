@@ -14,7 +14,7 @@ from mprd_pyg.training import save_checkpoint
 from paul import PatchNet
 from pipelines import export, search
 from pipelines.command_line import cli
-from pipelines.evaluate import load_network
+from pipelines.runs.networks import load_network
 from pipelines.search import open_search
 
 SIZE = [32, 16]
@@ -71,12 +71,12 @@ def test_search_from_the_command_line(tmp_path, root, capsys):
 
     # the same in Python, against the plain product of test features
     found = open_search(file, tmp_path / "index", accelerator="cpu", progress=False).search(query, top=3)
-    network, size = load_network(file)
+    network, _ = load_network(file)
     store = open_search(file, tmp_path / "index", accelerator="cpu")
     paths = [str(root / "bounding_box_test" / path) for path in store.table["path"]]
     with torch.no_grad():
         x = [torch.nn.functional.normalize(network.eval()(torch.stack([
-            plain_view()(export.read_image(path, size)) for path in part])).flatten(1)) for part in (query, paths)]
+            plain_view()(export.read_image(path, SIZE)) for path in part])).flatten(1)) for part in (query, paths)]
     best = (x[0] @ x[1].T).topk(3)
     assert found["path"].tolist() == [store.table["path"][i] for i in best.indices.flatten().tolist()]
     np.testing.assert_allclose(found["similarity"], best.values.flatten(), atol=2e-3)

@@ -1,5 +1,4 @@
-"""python -m pipelines.subgraphs, SavedRun and the notebooks, on one small run."""
-import json
+"""python -m pipelines.subgraphs and the notebooks, on one small run."""
 import re
 import shutil
 from pathlib import Path
@@ -17,16 +16,18 @@ from mprd_pyg.data.pedestrian.synthetic import write_synthetic
 from mprd_pyg.graph import PairSubgraphDataset
 from pipelines import mprd, paul, subgraphs
 from pipelines.command_line import cli
-from pipelines.notebooks.tiny_run import tiny_run
-from pipelines.runs.saved_run import SavedRun
-from pipelines.subgraphs import choose
+from pipelines.runs.run import Run
+from pipelines.subgraphs import choose_pairs, save_subgraphs
 
 NOTEBOOKS = Path(pipelines.__file__).parent / "notebooks"
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    return tiny_run(tmp_path_factory.mktemp("runs") / "tiny")
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    assert cli.main(mprd.make_parser(), mprd.run, ["--config", "mprd/tiny.yaml", "--out", str(out), "--progress",
+                                                   "false"]) == 0
+    return out
 
 
 @pytest.fixture
@@ -67,20 +68,20 @@ def test_mistakes_of_the_last_epoch_are_drawn_and_saved(folder, capsys):
 
 
 def test_saved_and_rebuilt_subgraphs_are_the_same(folder):
-    saved = SavedRun(folder)
-    dataset = saved.dataset()
+    saved = Run(folder)
+    dataset = saved.subgraphs()
     last = dataset.table[dataset.table["epoch"] == 3]
     shutil.rmtree(folder / "subgraphs")
-    saved.build(last, saved.writer())
-    again = saved.dataset()
+    save_subgraphs(saved, last, folder / "subgraphs")
+    again = saved.subgraphs()
     names = {"anchor_path": str, "neighbour_path": str}  # categories come in the order of their first use
     pd.testing.assert_frame_equal(again.table.astype(names), last.reset_index(drop=True).astype(names))
     one, two = dataset[last.index].batch(), again.batch()
     for name in ("n_id", "z", "edge_index", "root_index", "ptr", "y", "person_id"):
         assert torch.equal(one[name], two[name]), name
     assert torch.allclose(one.edge_attr, two.edge_attr, atol=1e-6)
-    assert saved.find(last.iloc[[2, 0]]).tolist() == [2, 0]
-    assert saved.find(last.assign(epoch=2)).tolist() == [-1] * len(last)
+    assert saved.find_subgraphs(last.iloc[[2, 0]]).tolist() == [2, 0]
+    assert saved.find_subgraphs(last.assign(epoch=2)).tolist() == [-1] * len(last)
 
 
 def test_every_choice_of_pairs(folder, capsys):
@@ -109,11 +110,11 @@ def test_pairs_of_an_earlier_epoch_that_are_not_saved_are_drawn_from_the_last_me
 def test_the_order_of_choices():
     frame = pd.DataFrame({"believed": [True, True, False, False], "truth": [False, False, True, False],
                           "likelihood": [0.7, 0.9, 0.2, 0.1], "similarity": [0.5] * 4})
-    assert choose(frame, "mistakes", 2).index.tolist() == [1, 2]
-    assert choose(frame, "believed", 9).index.tolist() == [1, 0]
-    assert choose(frame, "random", 9, seed=1).index.sort_values().tolist() == [0, 1, 2, 3]
+    assert choose_pairs(frame, "mistakes", 2).index.tolist() == [1, 2]
+    assert choose_pairs(frame, "believed", 9).index.tolist() == [1, 0]
+    assert choose_pairs(frame, "random", 9, seed=1).index.sort_values().tolist() == [0, 1, 2, 3]
     unknown = frame.assign(truth=pd.array([pd.NA, pd.NA, True, pd.NA], dtype="boolean"))
-    assert choose(unknown, "mistakes", 9).index.tolist() == [2]
+    assert choose_pairs(unknown, "mistakes", 9).index.tolist() == [2]
 
 
 @pytest.mark.parametrize("argv, message", [
@@ -146,9 +147,9 @@ def test_folders_that_cannot_be_opened_are_named(folder, tmp_path, capsys):
     checkpoint.unlink()
     assert run(folder, "--pairs", "random") == 2 and "no checkpoint" in capsys.readouterr().err
     shutil.rmtree(folder / "pairs")
-    assert run(folder) == 2 and "no epoch is finished" in capsys.readouterr().err
-    (folder / "config.yaml").write_text("method: {epochs: 1}\n")
-    assert run(folder) == 2 and "judges no pairs" in capsys.readouterr().err
+    assert run(folder) == 2 and "has no judged pairs: MPRD judges none" in capsys.readouterr().err
+    (folder / "run.json").write_text("[]")
+    assert run(folder) == 2 and "run.json cannot be read, restore it" in capsys.readouterr().err
 
 
 def test_patch_pairs_of_paul_are_drawn_by_branch(tmp_path):
@@ -184,9 +185,3 @@ def test_notebooks_run_and_are_committed_without_outputs(name, finished, monkeyp
     else:
         auc = {line.rsplit("AUC")[0].strip(): float(line.split()[-1]) for line in text.splitlines() if "AUC" in line}
         assert len(pictures) == 1 and auc["pair classifier"] > 85 and auc["common neighbours"] > 75
-
-
-def test_a_tiny_run_is_made_once(finished):
-    before = (finished / "results.json").read_bytes()
-    assert tiny_run(finished) == finished and (finished / "results.json").read_bytes() == before
-    assert json.loads(before)["epochs"] == 3

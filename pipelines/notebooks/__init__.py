@@ -1,1 +1,0 @@
-"""Notebooks, and what they run."""
