@@ -2,10 +2,12 @@
 
 from mprd_pyg.evaluation.bootstrap import Difference, paired_bootstrap
 from mprd_pyg.evaluation.cameras import CameraMatrix, CameraPairs, camera_matrix, pairs_by_camera
+from mprd_pyg.evaluation.groups import GroupReport, evaluate_groups
 from mprd_pyg.evaluation.pairs import PairAUC, PairReport, evaluate_pairs, pair_auc
 from mprd_pyg.evaluation.ranking import MODES, SINGLE_SHOT, RankingResult, evaluate_ranking
 from mprd_pyg.evaluation.single_shot import SingleShotResult, evaluate_single_shot, mean_and_spread
 
-__all__ = ["MODES", "SINGLE_SHOT", "CameraMatrix", "CameraPairs", "Difference", "PairAUC", "PairReport",
-           "RankingResult", "SingleShotResult", "camera_matrix", "evaluate_pairs", "evaluate_ranking",
-           "evaluate_single_shot", "mean_and_spread", "pair_auc", "paired_bootstrap", "pairs_by_camera"]
+__all__ = ["MODES", "SINGLE_SHOT", "CameraMatrix", "CameraPairs", "Difference", "GroupReport", "PairAUC", "PairReport",
+           "RankingResult", "SingleShotResult", "camera_matrix", "evaluate_groups", "evaluate_pairs",
+           "evaluate_ranking", "evaluate_single_shot", "mean_and_spread", "pair_auc", "paired_bootstrap",
+           "pairs_by_camera"]

@@ -1,4 +1,4 @@
-"""Speed of the pair statistics beside NetworkX and SciPy, in one run: python tests/benchmarks/pair_statistics.py [rows].
+"""Speed of pair statistics beside NetworkX and SciPy, in one run: python tests/benchmarks/pair_statistics.py [rows].
 
 The baseline computes five of the neighbourhood columns only, one pair at a time, with the pair's edge taken out.
 """

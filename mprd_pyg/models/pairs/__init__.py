@@ -1,0 +1,7 @@
+"""Classifiers of pairs from their statistics (P, F): small, calibrated, saved as plain tensors."""
+from mprd_pyg.models.pairs.boosted import BoostedPairs
+from mprd_pyg.models.pairs.importance import permutation_importance
+from mprd_pyg.models.pairs.logistic import LogisticPairs
+from mprd_pyg.models.pairs.pair_model import PairModel
+
+__all__ = ["BoostedPairs", "LogisticPairs", "PairModel", "permutation_importance"]
