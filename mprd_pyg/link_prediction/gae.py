@@ -1,14 +1,18 @@
 """Graph auto-encoders: embeddings of nodes, trained to tell links from pairs without one; PyG's GAE and GCN."""
+from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch_geometric.data import Data
 from torch_geometric.nn import GAE, GCN
 
 from mprd_pyg.data.views import stream
-from mprd_pyg.evaluation import pair_auc
 from mprd_pyg.link_prediction.link_graph import LinkGraph
+
+Scorer = Callable[[Data, Tensor], Tensor]
 
 
 class Encoder(nn.Module):
@@ -59,21 +63,20 @@ class Decoder(nn.Module):
         return logit.sigmoid() if sigmoid else logit
 
 
-def train_gae(graph: LinkGraph, links: Tensor, validation: Tensor, label: Tensor, hidden: int = 128, layers: int = 2,
-              dropout: float = 0.5, decoder: str = "inner_product", lr: float = 0.01, epochs: int = 500,
-              patience: int = 50, every: int = 5, seed: int = 0, device: torch.device | str = "cpu") -> GAE:
+def train_gae(graph: LinkGraph, links: Tensor, merit: Callable[[Scorer], float], hidden: int = 128, layers: int = 2,
+              dropout: float = 0.5, decoder: str = "mlp", lr: float = 0.01, epochs: int = 500, patience: int = 50,
+              every: int = 5, seed: int = 0, device: torch.device | str = "cpu") -> GAE:
     """Train until the validation pairs are told no better (Kipf & Welling, 2016; PyG's parts).
 
     Args:
         graph: with features, or without.
         links: (L, 2) to train on and to pass messages over.
-        validation: (P, 2) pairs that decide when to stop.
-        label: (P,) theirs.
+        merit: scorer of pairs, (graph, pairs) -> (P,), to what it is worth on the validation pairs.
         hidden, layers, dropout: of the encoder.
         decoder: ``"inner_product"`` or ``"mlp"``.
         lr: of Adam.
         epochs: steps over all links, at most; each draws as many pairs of nodes anew as negatives.
-        patience: epochs without a higher validation AUC after which it ends.
+        patience: epochs without a higher merit after which it ends.
         every: epochs from one look at the validation pairs to the next.
         seed: of weights, negatives and dropout.
         device: to train on.
@@ -101,9 +104,9 @@ def train_gae(graph: LinkGraph, links: Tensor, validation: Tensor, label: Tensor
             loss.backward()
             optimizer.step()
             if epoch % every == 0:
-                auc = pair_auc(gae_logits(model, edges, validation), label).auroc
-                if auc > best[0]:
-                    best = (auc, epoch, deepcopy(model.state_dict()))
+                found = merit(partial(gae_logits, model))
+                if found > best[0]:
+                    best = (found, epoch, deepcopy(model.state_dict()))
                 elif epoch - best[1] >= patience:
                     break
     model.load_state_dict(best[2])
@@ -111,8 +114,8 @@ def train_gae(graph: LinkGraph, links: Tensor, validation: Tensor, label: Tensor
 
 
 @torch.no_grad()
-def gae_logits(model: GAE, edges: Tensor, pairs: Tensor, block: int = 1 << 16) -> Tensor:
-    """Logits of pairs (P, 2) in the graph with edges (2, E) -> (P,), on the host."""
+def gae_logits(model: GAE, graph: Data, pairs: Tensor, block: int = 1 << 16) -> Tensor:
+    """Logits of pairs (P, 2) in a graph -> (P,), on the host."""
     model.eval()
-    z = model.encode(edges.to(next(model.parameters()).device))
+    z = model.encode(graph.edge_index.to(next(model.parameters()).device))
     return torch.cat([model.decoder(z, part.T.to(z.device), sigmoid=False).cpu() for part in pairs.split(block)])
