@@ -44,7 +44,7 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     cfg.out = str(folder.path)
     torch.manual_seed(cfg.seed)  # for the network's random start; all else draws from named streams of the seed
     fabric = Fabric(accelerator=cfg.accelerator, devices=1, precision=cfg.precision)
-    resume = cfg.resume is not None and folder.started
+    resume = cfg.resume is not None
 
     networks, describe = [name for name in names if name in options.NETWORKS], {
         "graph": graph.fingerprint, "split": dict(cfg.split), "seed": cfg.seed}

@@ -151,7 +151,9 @@ def build_classifier(cfg: Namespace, name: str, dim: int, train: SubgraphStore) 
         spec = {"dim": max(dim, 1), "num_labels": label + 1, "head": "max", **cfg.gcn}
         network, path = PairClassifier(**spec), "mprd_pyg.models.PairClassifier"
     else:
-        sort_k = int(cfg.sort_k) if cfg.sort_k > 1 else max(10, int(size.kthvalue(math.ceil(cfg.sort_k * len(size)))[0]))
+        sort_k = int(cfg.sort_k)
+        if cfg.sort_k <= 1:
+            sort_k = max(10, int(size.kthvalue(math.ceil(cfg.sort_k * len(size)))[0]))
         spec = {"dim": dim, "num_labels": label + 1, "sort_k": sort_k, **cfg.dgcnn}
         network, path = DGCNN(**spec), "mprd_pyg.link_prediction.DGCNN"
     described = {"class_path": path, "init_args": spec}
