@@ -9,6 +9,7 @@ import torch
 from jsonargparse import Namespace
 from torch import Tensor, nn
 
+from mprd_pyg.data.views import stream
 from mprd_pyg.graph import NeighbourLists, PairStatistics, PairSubgraphs
 from mprd_pyg.link_prediction import (
     DGCNN,
@@ -57,8 +58,10 @@ def add_link_options(parser: cli.Parser) -> None:
                         help="heart: each link also has negatives of its own, which simple scores believe most")
     parser.add_argument("--negatives_each", type=int, default=500, help="of each link with heart")
     parser.add_class_arguments(PairStatistics, "columns", instantiate=False)
-    parser.add_argument("--forest_nodes", type=int, default=10_000,
-                        help="the forest kernel is among the statistics of graphs with no more nodes")
+    parser.add_argument("--small_nodes", type=int, default=10_000,
+                        help="graphs with more nodes do without the slowest statistics (unless named by columns)")
+    parser.add_argument("--fit_pairs", type=int, default=400_000,
+                        help="training pairs that logistic and boosted learn from, at most; drawn at random")
     parser.add_argument("--gae_folds", type=int, default=0,
                         help="folds of a cross-fitted auto-encoder whose logit is one more statistic; 0: none")
     parser.add_class_arguments(LogisticPairs, "logistic", instantiate=False)
@@ -109,8 +112,12 @@ class StatisticScorers:
     def __init__(self, cfg: Namespace, split: LinkSplit, questions: Questions, names: list[str], path: Any,
                  describe: dict[str, Any], resume: bool):
         gae = CrossFitGAE(split, questions.merit, cfg.gae_folds, cfg.seed, **cfg.gae) if cfg.gae_folds else None
-        self.columns = PairColumns(split, PairStatistics(**cfg.columns), cfg.forest_nodes, gae)
-        self.train, self.asked = self.columns.train(), questions.ask(self.columns)
+        self.columns = PairColumns(split, PairStatistics(**cfg.columns), cfg.small_nodes, gae)
+        count = len(split.pairs["train"])
+        rows = torch.arange(count)
+        if count > cfg.fit_pairs and not cfg.statistics:  # networks read those of all
+            rows = torch.randperm(count, generator=stream(cfg.seed, 27))[:cfg.fit_pairs]
+        self.train, self.asked = self.columns.train(rows), questions.ask(self.columns)
         self.models: dict[str, PairModel] = {}
         describe = describe | {"columns": list(self.columns.names), "scorers": {
             name: dict(cfg[name]) for name in names}}
@@ -123,7 +130,7 @@ class StatisticScorers:
         for name in names:
             model = self.models[name] = made[name]()
             if saved is None:
-                model.fit(self.train, split.label["train"])
+                model.fit(self.train, split.label["train"][rows])
                 # Calibrated only: trees counted on the validation pairs would win the choice among scorers there.
                 model.slope, model.shift = calibrated(model.likelihood(self.asked["validation"]).clamp(
                     1e-12, 1 - 1e-12).logit(), split.label["validation"])
