@@ -63,7 +63,7 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     if "mean" in names:
         scorers = options.with_mean(scorers)
     worth = {name: questions.worth(scores) for name, scores in scorers.items()}
-    result = max(worth, key=worth.get) if cfg.scorer[0] == "auto" else cfg.scorer[0]
+    result = questions.choose(scorers) if cfg.scorer[0] == "auto" else cfg.scorer[0]
     baselines = {name: options.ask_baseline(name, cfg, split, questions, fabric.device) for name in cfg.baselines}
     figures = {name: questions.figures(scores, cfg.hits) for name, scores in (scorers | baselines).items()}
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from mprd_pyg.link_prediction.figures import link_figures
+from mprd_pyg.link_prediction.figures import link_figures, ranks
 from mprd_pyg.link_prediction.hard_negatives import hard_negatives
 from mprd_pyg.link_prediction.splits import LinkSplit
 
@@ -65,5 +65,26 @@ class Questions:
 
     def worth(self, scores: Scores) -> float:
         """:meth:`merit` of scores already known."""
-        figures = self.figures(scores, (), ("validation",))["validation"]
-        return figures["mrr" if "validation/own" in self.pairs else "auc"]
+        return float(self.per_link(scores).mean())
+
+    def per_link(self, scores: Scores) -> Tensor:
+        """The share of negatives below each validation link, or 1 / its rank among its own negatives -> (L,)."""
+        score, label = scores["validation"], self.split.label["validation"]
+        if "validation/own" in scores:
+            return 1 / ranks(score[label == 1], scores["validation/own"].view(int(label.sum()), -1))
+        negative = score[label == 0]
+        return 1 - (ranks(score[label == 1], negative) - 1) / len(negative)
+
+    def choose(self, scorers: dict[str, Scores], usual: str = "mean") -> str:
+        """The scorer that tells the validation pairs best.
+
+        ``usual``, where it is among them, stays unless the best is better by more than a standard error of their
+        difference, link by link: few validation links cannot tell more.
+        """
+        value = {name: self.per_link(scores) for name, scores in scorers.items()}
+        best = max(value, key=lambda name: float(value[name].mean()))
+        if usual in value:
+            gain = value[best] - value[usual]
+            if float(gain.mean()) <= float(gain.std(correction=0)) / len(gain) ** 0.5:
+                return usual
+        return best

@@ -53,7 +53,7 @@ def add_link_options(parser: cli.Parser) -> None:
     parser.add_argument("--scorer", type=list[Literal[SCORERS]], default=["auto", "logistic", "boosted", "mean"],
                         help="what scores pairs; the first is the result. logistic, boosted: on pair statistics; dgcnn "
                              "(SEAL's), max (MPRD's): networks on subgraphs; mean: of the logits of those; auto: the "
-                             "best of the others on the validation pairs")
+                             "best of the others on the validation pairs; mean, unless another is clearly better")
     parser.add_argument("--negatives", type=Literal["random", "heart"], default="random",
                         help="heart: each link also has negatives of its own, which simple scores believe most")
     parser.add_argument("--negatives_each", type=int, default=500, help="of each link with heart")
