@@ -1,5 +1,6 @@
-"""Scores of pairs that need no training: common neighbours, Adamic-Adar, Katz; by sparse matrices, in blocks."""
-from collections.abc import Callable
+"""Scores of pairs that need no training, by sparse matrices, in blocks."""
+import math
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from scipy.sparse import csr_matrix, diags
@@ -31,6 +32,48 @@ def adamic_adar(graph: Data, pairs: Tensor) -> np.ndarray:
     return shared(a, a @ diags(1 / np.log(np.maximum(degree, 2))), pairs)
 
 
+def resource_allocation(graph: Data, pairs: Tensor) -> np.ndarray:
+    """Common neighbours, each counted 1 / degree (Zhou, Lü & Zhang, 2009): pairs (P, 2) -> (P,)."""
+    a = adjacency(graph)
+    return shared(a, a @ diags(1 / np.maximum(np.asarray(a.sum(1)).ravel(), 1)), pairs)
+
+
+def ppr(graph: Data, pairs: Tensor, damping: float = 0.85, block: int = 256) -> np.ndarray:
+    """PageRank of j personalised to i, plus that of i personalised to j: pairs (P, 2) -> (P,)."""
+    a, pairs, score = adjacency(graph), pairs.cpu().numpy(), np.zeros(len(pairs))
+    for ends in (pairs, pairs[:, ::-1]):
+        for nodes, mine, place in grouped(ends[:, 0], block):
+            score[mine] += ppr_rows(a, nodes, damping)[place, ends[mine, 1]]
+    return score
+
+
+def ppr_rows(a: csr_matrix, nodes: np.ndarray, damping: float = 0.85, error: float = 1e-7) -> np.ndarray:
+    r"""PageRank of all nodes personalised to each of ``nodes`` (B,) -> (B, N), no row off by more than ``error``.
+
+    The sum :math:`(1 - \delta) \sum_l \delta^l P^l` of steps, ended when what is left of it, :math:`\delta^l`, is below
+    ``error``.
+    """
+    step = (a @ diags(1 / np.maximum(np.asarray(a.sum(1)).ravel(), 1))).tocsr()  # columns sum to 1
+    walk = np.zeros((a.shape[0], len(nodes)))
+    walk[nodes, np.arange(len(nodes))] = 1 - damping
+    total = walk.copy()
+    for _ in range(math.ceil(math.log(error) / math.log(damping))):
+        walk = damping * (step @ walk)
+        total += walk
+    return total.T
+
+
+def grouped(ends: np.ndarray, block: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Blocks of the different nodes in ``ends`` (P,): the nodes, the rows of ``ends`` that name them, and the place of
+    each in the block."""
+    nodes, place = np.unique(ends, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    bounds = np.searchsorted(place[order], np.arange(0, len(nodes) + block, block))
+    for number, start in enumerate(range(0, len(nodes), block)):
+        mine = order[bounds[number]:bounds[number + 1]]
+        yield nodes[start:start + block], mine, place[mine] - start
+
+
 def shared(left: csr_matrix, right: csr_matrix, pairs: Tensor, block: int = 65_536) -> np.ndarray:
     """Inner product of row i of ``left`` and row j of ``right``, for pairs (P, 2)."""
     pairs, right = pairs.cpu().numpy(), right.tocsr()
@@ -57,18 +100,12 @@ def katz(graph: Data, pairs: Tensor, beta: float | None = None, length: int = 20
     a, pairs = adjacency(graph), pairs.cpu().numpy()
     beta = katz_beta(graph) if beta is None else beta
     score = np.zeros(len(pairs))
-    if not len(pairs):
-        return score
     ends = pairs if len(np.unique(pairs[:, 0])) <= len(np.unique(pairs[:, 1])) else pairs[:, ::-1]
-    source, place = np.unique(ends[:, 0], return_inverse=True)
-    order = np.argsort(place, kind="stable")
-    bounds = np.searchsorted(place[order], np.arange(0, len(source) + block, block))
-    for number, start in enumerate(tqdm(range(0, len(source), block), desc="Katz", leave=False,
-                                        disable=None if progress else True)):
-        mine = order[bounds[number]:bounds[number + 1]]
-        walks = a[:, source[start:start + block]].toarray() * beta  # (N, block): walks of one step
+    for nodes, mine, place in tqdm(list(grouped(ends[:, 0], block)), desc="Katz", leave=False,
+                                   disable=None if progress else True):
+        walks = a[:, nodes].toarray() * beta  # (N, block): walks of one step
         for step in range(length):
-            score[mine] += walks[ends[mine, 1], place[mine] - start]
+            score[mine] += walks[ends[mine, 1], place]
             if step + 1 < length:
                 walks = a @ walks * beta
     return score
@@ -81,4 +118,5 @@ def katz_beta(graph: Data) -> float:
 
 
 HEURISTICS: dict[str, Callable[[Data, Tensor], np.ndarray]] = {
-    "common_neighbours": common_neighbours, "adamic_adar": adamic_adar, "katz": katz}
+    "common_neighbours": common_neighbours, "adamic_adar": adamic_adar, "resource_allocation": resource_allocation,
+    "ppr": ppr, "katz": katz}

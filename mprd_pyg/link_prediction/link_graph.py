@@ -66,8 +66,11 @@ class LinkGraph:
         return digest.hexdigest()
 
     def observed(self, links: Tensor) -> Data:
-        """The graph with ``links`` (L', 2) only, in both directions."""
-        return Data(edge_index=torch.cat([links, links.flip(1)]).T.contiguous(), num_nodes=self.num_nodes)
+        """The graph with ``links`` (L', 2) only, in both directions, and the features."""
+        data = Data(edge_index=torch.cat([links, links.flip(1)]).T.contiguous(), num_nodes=self.num_nodes)
+        if self.x is not None:
+            data.x = self.x
+        return data
 
     def without_features(self) -> "LinkGraph":
         """The same graph, its features left out."""

@@ -19,11 +19,12 @@ class SubgraphStore:
         memory_gb: built once and kept where they fit into this much memory; otherwise each batch is built when asked.
         chunk: bytes of subgraphs built together, about.
         progress: name of the progress bar, "" for none.
+        statistics: (P, F) columns of the pairs, which go with the batches; None for none.
     """
 
     def __init__(self, subgraphs: PairSubgraphs, lists: NeighbourLists, pairs: Tensor, memory_gb: float = 1.0,
-                 chunk: int = 2 ** 24, progress: str = ""):
-        self.subgraphs, self.lists, self.pairs = subgraphs, lists, pairs
+                 chunk: int = 2 ** 24, progress: str = "", statistics: Tensor | None = None):
+        self.subgraphs, self.lists, self.pairs, self.statistics = subgraphs, lists, pairs, statistics
         self.flat: PackedSubgraphs | None = None
         self.memory, self.chunk, self.progress = memory_gb * 2 ** 30, chunk, progress
         if memory_gb > 0:
@@ -55,6 +56,8 @@ class SubgraphStore:
 
     def batch(self, rows: Tensor) -> Batch:
         """The subgraphs of pairs ``rows`` (B,)."""
-        if self.flat is None:
-            return self.subgraphs(self.lists, self.pairs[rows])
-        return pair_batch(self.flat.take(rows).unpack())
+        batch = (self.subgraphs(self.lists, self.pairs[rows]) if self.flat is None
+                 else pair_batch(self.flat.take(rows).unpack()))
+        if self.statistics is not None:
+            batch.statistics = self.statistics[rows]
+        return batch

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mprd_pyg.link_prediction import hits_at, link_figures
+from mprd_pyg.link_prediction import hits_at, link_figures, ranks
 
 
 def test_by_hand():
@@ -34,6 +34,29 @@ def test_hits_and_auc_by_definition(rows, k):
         assert got == pytest.approx(sum(s > negative[k - 1] for s in positive) / len(positive))
         won = [(a > b) + (a == b) / 2 for a in positive for b in negative]
         assert link_figures(score, label)["auc"] == pytest.approx(sum(won) / len(won), abs=1e-6)
+
+
+@given(st.lists(st.tuples(st.integers(-3, 3), st.lists(st.integers(-3, 3), min_size=4, max_size=4)), min_size=1,
+                max_size=8), st.lists(st.integers(-3, 3), max_size=9))
+def test_ranks_by_definition(rows, shared):
+    """Ties count as the mean of the best and the worst place that they allow."""
+    def slow(score, negatives):
+        best = 1 + sum(other > score for other in negatives)
+        worst = 1 + sum(other >= score for other in negatives)
+        return (best + worst) / 2
+    positive, own = (torch.tensor([row[part] for row in rows]).float() for part in (0, 1))
+    assert ranks(positive, own).tolist() == [slow(score, negatives) for score, negatives in rows]
+    assert ranks(positive, torch.tensor(shared).float()).tolist() == [slow(score, shared) for score, _ in rows]
+
+
+def test_own_negatives_by_hand():
+    score, label = torch.tensor([0.9, 0.5, 0.3, 0.2]), torch.tensor([1, 1, 0, 0])
+    own = torch.tensor([[0.1, 0.9, 0.2], [0.6, 0.7, 0.4]])  # ranks 1.5 and 3
+    figures = link_figures(score, label, hits=(1, 2, 4), own=own)
+    assert figures["mrr"] == pytest.approx((1 / 1.5 + 1 / 3) / 2)
+    assert [figures[f"own_hits@{k}"] for k in (1, 2)] == [0, 0.5] and math.isnan(figures["own_hits@4"])
+    assert link_figures(score, label)["mrr"] == 1 and figures["auc"] == 1  # among the negatives that all share
+    assert link_figures(torch.zeros(4), label)["mrr"] == pytest.approx(0.5)  # all equal: rank 2 of 3
 
 
 def test_bad_k():

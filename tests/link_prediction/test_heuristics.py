@@ -1,4 +1,4 @@
-"""Common neighbours, Adamic-Adar and Katz against networkx, dense matrices and values by hand."""
+"""Heuristics against networkx, dense matrices and values by hand."""
 import math
 
 import networkx as nx
@@ -7,9 +7,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
 
-from mprd_pyg.link_prediction import LinkGraph, adamic_adar, common_neighbours, katz
-from mprd_pyg.link_prediction.heuristics import katz_beta
+from mprd_pyg.link_prediction import (
+    HEURISTICS,
+    LinkGraph,
+    adamic_adar,
+    common_neighbours,
+    katz,
+    ppr,
+    resource_allocation,
+)
+from mprd_pyg.link_prediction.heuristics import katz_beta, ppr_rows
 
 
 @st.composite
@@ -32,7 +41,14 @@ def test_equals_networkx(case, beta):
                                                         for i, j in pairs.tolist()]
     expected = [score for _, _, score in nx.adamic_adar_index(reference, pairs.tolist())]
     assert np.allclose(adamic_adar(graph, pairs), expected)
+    expected = [score for _, _, score in nx.resource_allocation_index(reference, pairs.tolist())]
+    assert np.allclose(resource_allocation(graph, pairs), expected)
     a = nx.to_numpy_array(reference, nodelist=range(graph.num_nodes))
+    step = a / np.maximum(a.sum(0), 1)  # a walk ends at a node without links
+    rank = 0.15 * np.linalg.inv(np.eye(len(a)) - 0.85 * step).T
+    i, j = pairs.T.numpy()
+    assert np.abs(ppr_rows(csr_matrix(a), np.arange(len(a))) - rank).max() < 1e-7
+    assert np.abs(ppr(graph, pairs, block=3) - rank[i, j] - rank[j, i]).max() < 2e-7
     closed = np.linalg.inv(np.eye(len(a)) - beta * a) - np.eye(len(a))
     for block in (1, 3, 256):
         got = katz(graph, pairs, beta=beta, length=200, block=block)
@@ -50,7 +66,8 @@ def test_by_hand():
     assert np.allclose(katz(graph, pairs, beta=0.1, length=2), [0.02, 0.02, 0.01, 0])
     # a walk of three steps 0-2, and 0-2-0-2, 0-2-1-2, 0-2-4-2, 0-3-0-2, 0-3-1-2
     assert np.allclose(katz(graph, torch.tensor([[0, 2]]), beta=0.1, length=3), [0.1 + 5 * 0.001])
-    assert common_neighbours(graph, pairs[:0]).shape == (0,) == katz(graph, pairs[:0]).shape
+    assert np.allclose(resource_allocation(graph, pairs), [1 / 3 + 1 / 2, 1 / 3 + 1 / 2, 1 / 3, 0])
+    assert {score(graph, pairs[:0]).shape for score in HEURISTICS.values()} == {(0,)}
 
 
 def test_distance_orders_far_pairs():
