@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from mprd_pyg.random_streams import stream, stream_seed  # noqa: F401  (stream: for modules that still import it here)
+from mprd_pyg.random_streams import stream_seed
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CAMERA, VIEW = 1, 2     # purposes of :func:`~mprd_pyg.random_streams.row_uniform`

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from mprd_pyg.data.views import stream
 from mprd_pyg.link_prediction.gae import Scorer, gae_logits, train_gae
 from mprd_pyg.link_prediction.splits import LinkSplit
+from mprd_pyg.random_streams import stream
 
 
 class CrossFitGAE:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.nn import GAE, GCN
 
-from mprd_pyg.data.views import stream
 from mprd_pyg.link_prediction.link_graph import LinkGraph
+from mprd_pyg.random_streams import stream
 
 Scorer = Callable[[Data, Tensor], Tensor]
 

@@ -6,9 +6,9 @@ from scipy.sparse import csr_matrix, diags
 from torch import Tensor
 from torch_geometric.data import Data
 
-from mprd_pyg.data.views import stream
 from mprd_pyg.link_prediction.heuristics import adjacency, ppr_rows
 from mprd_pyg.link_prediction.link_graph import LinkGraph
+from mprd_pyg.random_streams import stream
 
 
 def hard_negatives(graph: LinkGraph, observed: Data, links: Tensor, count: int = 500, seed: int = 0,

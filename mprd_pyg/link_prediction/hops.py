@@ -5,10 +5,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mprd_pyg.data.views import stream
 from mprd_pyg.graph import NeighbourLists, PairSubgraphs
 from mprd_pyg.link_prediction.figures import link_figures
 from mprd_pyg.link_prediction.splits import LinkSplit
+from mprd_pyg.random_streams import stream
 
 
 def choose_hops(split: LinkSplit, build: Callable[[int], PairSubgraphs] = partial(PairSubgraphs, "induced"),

@@ -8,10 +8,10 @@ from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from mprd_pyg.data.views import stream
 from mprd_pyg.link_prediction.gae import Scorer
 from mprd_pyg.link_prediction.heuristics import adjacency, ppr_rows
 from mprd_pyg.link_prediction.splits import LinkSplit
+from mprd_pyg.random_streams import stream
 
 
 class LPFormerBaseline:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 from tqdm import tqdm
 
-from mprd_pyg.data.views import shuffled_batches, stream
+from mprd_pyg.data.views import shuffled_batches
 from mprd_pyg.link_prediction.figures import link_figures
 from mprd_pyg.link_prediction.subgraph_store import SubgraphStore
+from mprd_pyg.random_streams import stream
 from mprd_pyg.training import Phase
 
 

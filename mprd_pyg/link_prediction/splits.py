@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from mprd_pyg.data.views import stream
 from mprd_pyg.link_prediction.link_graph import LinkGraph
+from mprd_pyg.random_streams import stream
 
 PARTS = ("train", "validation", "test")
 

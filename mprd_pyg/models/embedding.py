@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 from tqdm import tqdm
 
-from mprd_pyg.data.views import SeededViews, load, plain_view, stream
+from mprd_pyg.data.views import SeededViews, load, plain_view
+from mprd_pyg.random_streams import stream
 
 
 @torch.no_grad()

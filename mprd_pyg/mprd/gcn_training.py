@@ -5,11 +5,12 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from mprd_pyg.data.views import shuffled_batches, stream, stream_seed
+from mprd_pyg.data.views import shuffled_batches
 from mprd_pyg.graph import NeighbourLists
 from mprd_pyg.mprd.gcn_relation import GCNRelation
 from mprd_pyg.mprd.pair_loss import pair_loss
 from mprd_pyg.mprd.pair_sampling import MetaPairs, PairSample, UnlabelledPairs
+from mprd_pyg.random_streams import stream, stream_seed
 from mprd_pyg.training import Learner, MemoryGraph, Phase
 
 

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mprd_pyg.data.views import shuffled_batches, stream
+from mprd_pyg.data.views import shuffled_batches
 from mprd_pyg.pretraining.hard_triplet import hard_triplet, identity_batches
+from mprd_pyg.random_streams import stream
 from mprd_pyg.training import Learner, Phase, StepSchedule
 
 #: the learner's options that were found to serve small sources

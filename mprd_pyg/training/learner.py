@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Subset
 
 from mprd_pyg.data.train_images import TrainImages
-from mprd_pyg.data.views import SeededViews, load, shuffled_batches, stream, stream_seed
+from mprd_pyg.data.views import SeededViews, load, shuffled_batches
 from mprd_pyg.models.embedding import embed_images, embed_in_training_mode, map_images, to_device
+from mprd_pyg.random_streams import stream, stream_seed
 from mprd_pyg.training.schedules import StepSchedule
 from mprd_pyg.training.trainer import Phase
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mprd_pyg.data import DataCard, ImageStore, check_images, fingerprint, single_shot_draws
 from mprd_pyg.data.image_cache import CachedStore, ImageCache, default_folder
-from mprd_pyg.data.views import stream
+from mprd_pyg.random_streams import stream
 
 
 @dataclass(frozen=True)

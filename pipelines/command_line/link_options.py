@@ -9,7 +9,6 @@ import torch
 from jsonargparse import Namespace
 from torch import Tensor, nn
 
-from mprd_pyg.data.views import stream
 from mprd_pyg.graph import NeighbourLists, PairStatistics, PairSubgraphs
 from mprd_pyg.link_prediction import (
     DGCNN,
@@ -32,6 +31,7 @@ from mprd_pyg.link_prediction import (
 from mprd_pyg.models import PairClassifier
 from mprd_pyg.models.pairs import BoostedPairs, LogisticPairs, PairModel, permutation_importance
 from mprd_pyg.models.pairs.pair_model import calibrated
+from mprd_pyg.random_streams import stream
 from mprd_pyg.training.checkpoint import load_checkpoint, save_checkpoint
 from pipelines.command_line import cli
 from pipelines.runs.run_folder import RunFolder

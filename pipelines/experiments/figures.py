@@ -5,7 +5,7 @@ import pandas as pd
 from mprd_pyg.evaluation import MODES, SINGLE_SHOT
 from pipelines.experiments.plan import Plan
 from pipelines.experiments.table import METRICS
-from pipelines.runs.finished_run import FinishedRun, Group
+from pipelines.runs.comparison import Group
 
 
 class Figures:

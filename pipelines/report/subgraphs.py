@@ -15,7 +15,7 @@ def wrong_pairs(run: Run) -> Section:
     """The most firmly believed wrong pairs, and for comparison right ones that were turned down."""
     if not run.has_subgraphs:
         raise NotApplicable("no pair subgraphs were saved" + ("" if run.finished else " yet"))
-    saved = run.subgraphs(check="sizes")
+    saved = run.subgraphs()
     table = saved.table
     table = table[(table["epoch"] == table["epoch"].max()) & table["truth"].notna()]
     if not len(table):

@@ -10,7 +10,7 @@ from mprd_pyg.training.checkpoint import load_weights
 from paul import PatchNet
 
 NETWORKS = {"mprd_pyg.models.ImageEmbedder": ImageEmbedder, "paul.PatchNet": PatchNet}
-WEIGHTS = "embedder"  # key of the network among the parts of the method in a checkpoint
+WEIGHTS = "network"  # key of the network among the parts of the method in a checkpoint
 
 
 def checkpoint_path(path: str | Path) -> Path:

@@ -227,7 +227,7 @@ class Run:
 
     def find_subgraphs(self, pairs: pd.DataFrame) -> np.ndarray:
         """Places of pairs (``epoch, branch, anchor, neighbour``) among the saved subgraphs, -1 where not saved."""
-        return find_pairs(pairs, self.subgraphs(check="sizes").table if self.has_subgraphs else pairs[:0])
+        return find_pairs(pairs, self.subgraphs().table if self.has_subgraphs else pairs[:0])
 
     # Its last state
 

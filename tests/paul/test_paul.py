@@ -6,14 +6,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
+from paul.first_features import training_mode_features
 
-from mprd_pyg.data.views import SeededViews, plain_view, stream_seed
+from mprd_pyg.data.views import SeededViews, plain_view
 from mprd_pyg.graph import KNNGraph
 from mprd_pyg.models import ImageEmbedder
+from mprd_pyg.random_streams import stream_seed
 from mprd_pyg.relations import MPLP, SameIdentity, SimilarityThreshold, Singletons
 from mprd_pyg.training import Stopped, Trainer
 from paul import IPFL, PAUL, FrozenProjection, PatchNet, Pedal
-from paul.first_features import training_mode_features
 from paul.views import SideBySide, surrogate_view
 
 SIZE, COUNT = (48, 24), 12
