@@ -16,7 +16,7 @@ from pipelines.experiments.plan import Job, Plan
 from pipelines.experiments.processes import execute
 from pipelines.experiments.report import write_report
 from pipelines.experiments.table import load_table, shipped_tables
-from pipelines.runs.finished_run import FinishedRun
+from pipelines.runs.run import Run
 
 
 def make_parser() -> cli.Parser:
@@ -81,7 +81,7 @@ def options_of(cfg: Namespace) -> dict[str, Any]:
 
 def summary(job: Job) -> str:
     """The mAP of a finished run."""
-    metrics = FinishedRun(job.folder).metrics if job.pipeline != "pretrain" else {}
+    metrics = Run(job.folder).metrics if job.pipeline != "pretrain" else {}
     return ", ".join(f"{mode} mAP {100 * figures['mAP']:.1f}" for mode, figures in metrics.items()) or "done"
 
 

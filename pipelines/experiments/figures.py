@@ -6,6 +6,7 @@ from mprd_pyg.evaluation import MODES, SINGLE_SHOT
 from pipelines.experiments.plan import Plan
 from pipelines.experiments.table import METRICS
 from pipelines.runs.comparison import Group
+from pipelines.runs.run import Run
 
 
 class Figures:
@@ -22,7 +23,7 @@ class Figures:
 
     def __init__(self, plan: Plan):
         self.plan = plan
-        self.groups = {row.name: Group(row.name, [FinishedRun(job.folder) for job in (
+        self.groups = {row.name: Group(row.name, [Run(job.folder) for job in (
             plan.job(row, seed) for seed in plan.seeds) if job.finished]) for row in plan.rows}
         measured = {mode for group in self.groups.values() for run in group.runs for mode in run.metrics}
         self.modes = [mode for mode in (SINGLE_SHOT, *MODES) if mode in measured]

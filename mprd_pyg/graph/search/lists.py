@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mprd_pyg.graph.search.exact import Lists, even_bounds, share
+from mprd_pyg.graph.search.exact import Lists, even_bounds
 from mprd_pyg.graph.search.nearest import NearestSearch, padded
+from mprd_pyg.graph.threads import multiply_in_threads
 
 
 def nearest_lists(x: Tensor, k: int, index: str = "Flat") -> Tensor:
@@ -73,7 +74,7 @@ def _in_one_pass(x: Tensor, camera: Tensor, k_own: int, k_other: int, size: int 
                 with locks[pair[1]]:
                     lists.absorb(product, place[a:a_end], b, True, names, place)
     steps = ((i, i + step) for step in range(len(blocks)) for i in range(len(blocks) - step))
-    share(task, steps, size ** 2)
+    multiply_in_threads(task, steps, size ** 2)
     back = order.argsort()
     return tuple(padded(lists.neighbours(), max(k, 1))[1][back, :k]
                  for lists, k in ((own, k_own), (other, k_other)))
