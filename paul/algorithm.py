@@ -88,7 +88,7 @@ class PAUL:
             positives = [part.edge_index[:, part.believed] for part in pairs]
             patch_loss = self.pedal(real, self.memory.bank, rows, positives)                        # compare
             loss = loss + self.pedal_weight * patch_loss
-            believed = self.pairs.add(pairs, graphs[0].num_capped)
+            believed = self.pairs.add(pairs, graphs)
             figures |= {"pedal": patch_loss.detach(), "positives": believed / (len(rows) * len(pairs))}
         if self.ipfl_weight:
             image_loss = self.compare_images(real, surrogate, rows)                                 # compare

@@ -79,7 +79,6 @@ class KNNGraph:
             raise ValueError(f"k_max ({k_max}) is an upper bound of k per node and must not be below k ({k})")
         self.k, self.metric, self.threshold, self.k_max = k, metric, threshold, k_max
         self.index, self.center_by, self.recall_sample = index, center_by, recall_sample
-        self.num_capped = 0
 
     def __call__(self, features: Tensor, rows: Tensor | None = None, queries: Tensor | None = None, reach: int = 1,
                  center_by: Tensor | None = None, query_center_by: Tensor | None = None,
@@ -133,7 +132,6 @@ class KNNGraph:
                 owners.append(new)
                 parts.append(search.neighbours(space[new], new, self.k, self.threshold, self.k_max))
         node, found = torch.cat(owners), Neighbours.join(parts)
-        self.num_capped += found.num_capped
         graph = Data(edge_index=torch.stack([found.row, node.repeat_interleave(found.count)]),
                      edge_attr=found.similarity, num_nodes=num_nodes, built_by=found.built_by,
                      num_capped=found.num_capped)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from mprd_pyg.graph.threads import compiled, mixed
+from mprd_pyg.graph.threads import compiled
+from mprd_pyg.random_streams import splitmix64
 
 
 @compiled
@@ -105,7 +106,7 @@ class NeighbourLists:
         degree = self.ptr.diff()
         long = (degree > limit).nonzero().flatten()
         owner, position = ragged_arange(self.ptr[long], degree[long])
-        preference = mixed(mixed(mixed(long.new_tensor(seed)) + long[owner]) + self.neighbour[position])
+        preference = splitmix64(splitmix64(splitmix64(long.new_tensor(seed)) + long[owner]) + self.neighbour[position])
         order = preference.argsort(stable=True)
         order = order[owner[order].argsort(stable=True)]  # by node, then by preference
         rank = position - self.ptr[long][owner]

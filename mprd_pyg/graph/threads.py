@@ -79,11 +79,3 @@ def multiply_in_threads(task: Callable[[object, Tensor], None], items: Iterable,
                 stop.set()
     finally:
         torch.set_num_threads(threads)
-
-
-def mixed(x: Tensor) -> Tensor:
-    """splitmix64 of 64-bit integers: the same seemingly random integers on every device."""
-    x = x - 7046029254386353131
-    x = (x ^ ((x >> 30) & (1 << 34) - 1)) * -4658895280553007687
-    x = (x ^ ((x >> 27) & (1 << 37) - 1)) * -7723592293110705685
-    return x ^ ((x >> 31) & (1 << 33) - 1)

@@ -64,7 +64,7 @@ class MPRD:
         if self.relate_every == "step":
             graph = self.connect(rows, self.relation.reach)[0]                                      # connect
             pairs = self.relation(graph)                                                            # relate
-            self.pairs.add([pairs], graph.num_capped)
+            self.pairs.add([pairs], [graph])
         else:
             pairs = self.pairs.of(rows)
         positives = pairs.edge_index[:, pairs.believed]
@@ -78,7 +78,7 @@ class MPRD:
         """Judge the pairs of all images by the memory as it is."""
         rows = torch.arange(self.learner.images.num_unlabelled, device=self.memory.bank.device)
         graph = self.connect(rows, self.relation.reach)[0]
-        believed = self.pairs.add([self.relation(graph)], graph.num_capped)
+        believed = self.pairs.add([self.relation(graph)], [graph])
         return {"positives": float(believed) / len(rows)}
 
     @property

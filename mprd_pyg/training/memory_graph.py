@@ -45,11 +45,9 @@ class MemoryGraph:
         """
         bank = self.memory.bank
         camera = None if self.camera is None else self.camera[:self.images.num_unlabelled]
-        self.knn.num_capped = 0
         queries = None if live is None else live.detach().transpose(0, 1).to(bank.dtype)
         graphs = self.knn(bank, rows=rows, queries=queries, reach=1 if joint else reach, center_by=camera,
                           keep_features=True)
-        graphs[0].num_capped = self.knn.num_capped
         if joint:
             self._reach_together(graphs, rows, reach, camera)
         for m, graph in enumerate(graphs):

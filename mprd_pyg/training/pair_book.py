@@ -35,8 +35,8 @@ class PairBook:
         self.judged: list[Data] = []
         self.num_capped = 0
 
-    def add(self, pairs: Sequence[Data], num_capped: int = 0) -> Tensor:
-        """Note what a step judged, a ``Data`` per branch, and how many nodes ``k_max`` cut.
+    def add(self, pairs: Sequence[Data], graphs: Sequence[Data]) -> Tensor:
+        """Note what a step judged, a ``Data`` per branch, of which ``graphs``.
 
         Returns:
             scalar, the believed pairs over all branches.
@@ -47,7 +47,7 @@ class PairBook:
             self.judged[-1].branch = branch
         else:
             self.judged.extend(pairs)
-        self.num_capped += num_capped
+        self.num_capped += sum(graph.num_capped for graph in graphs)
         return torch.stack([part.believed.sum() for part in pairs]).sum()
 
     def of(self, rows: Tensor) -> Data:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mprd_pyg.graph.search.exact import Lists, even_bounds
-from mprd_pyg.graph.search.nearest import NearestSearch, padded
+from mprd_pyg.graph.search.nearest import NearestSearch
 from mprd_pyg.graph.threads import multiply_in_threads
 
 
@@ -17,7 +17,7 @@ def nearest_lists(x: Tensor, k: int, index: str = "Flat") -> Tensor:
     found = min(k, len(x) - 1)
     if found > 0:
         search = NearestSearch(x, index=index, k=found)
-        lists[:, :found] = padded(search.neighbours(None, None, found), found)[1].cpu()
+        lists[:, :found] = search.neighbours(None, None, found).padded(found)[1].cpu()
     return lists
 
 
@@ -76,5 +76,5 @@ def _in_one_pass(x: Tensor, camera: Tensor, k_own: int, k_other: int, size: int 
     steps = ((i, i + step) for step in range(len(blocks)) for i in range(len(blocks) - step))
     multiply_in_threads(task, steps, size ** 2)
     back = order.argsort()
-    return tuple(padded(lists.neighbours(), max(k, 1))[1][back, :k]
+    return tuple(lists.neighbours().padded(max(k, 1))[1][back, :k]
                  for lists, k in ((own, k_own), (other, k_other)))
