@@ -52,6 +52,10 @@ class PAUL:
         if min(pedal_weight, ipfl_weight) < 0 or not pedal_weight + ipfl_weight:
             raise ValueError(f"pedal_weight and ipfl_weight must not be negative nor both 0, got "
                              f"{pedal_weight} and {ipfl_weight}")
+        ipfl, smallest = ipfl or IPFL(), min(learner.batch_size, learner.images.num_unlabelled)
+        if ipfl_weight and smallest <= ipfl.r + 1:
+            raise ValueError(f"cyclic ranking needs batches of more than r + 1 = {ipfl.r + 1} images, got {smallest}: "
+                             f"raise learner.batch_size or lower ipfl.r")
         relation = relation or KNearest(connect.knn.k)
         if isinstance(relation, Relation):
             relation.check(learner.images)
@@ -61,7 +65,7 @@ class PAUL:
         network, device = learner.network, learner.fabric.device
         self.pairs = pairs or PairBook(learner.images, network.branches)
         self.pedal, self.pedal_weight = pedal or Pedal(), pedal_weight
-        self.ipfl, self.ipfl_weight = ipfl or IPFL(), ipfl_weight
+        self.ipfl, self.ipfl_weight = ipfl, ipfl_weight
         self.rate, self.centre_rate, self.epochs = rate, centre_rate, epochs
         self.projection = (projection or nn.Identity()).to(device)
         learner.schedule = learner.schedule or StepSchedule((50,))

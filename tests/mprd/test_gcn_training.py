@@ -2,14 +2,41 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import nn
 from torch_geometric.data import Data
 
+from mprd_pyg.data.train_images import TrainImages
 from mprd_pyg.graph import KNNGraph, NeighbourLists, PairSubgraphs
 from mprd_pyg.models import PairClassifier
 from mprd_pyg.mprd import GCNRelation, GCNTraining, pair_loss
 from mprd_pyg.mprd.pair_sampling import MetaPairs, UnlabelledPairs
+from mprd_pyg.training import Learner
 
 N = 30
+
+
+class Flat(nn.Module):
+    """An embedder that is never called."""
+
+    branches, dim = 1, 5
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def parameter_groups(self, trunk_lr, new_lr):
+        return [{"params": [self.weight], "lr": trunk_lr}]
+
+
+def training_of(relation, meta_person, nodes=None, **options):
+    """The GCN's training on N unlabelled images and these meta images, on given nodes."""
+    meta = torch.cat([torch.full((N,), -1), meta_person])
+    images = TrainImages([None] * len(meta), meta=meta, num_unlabelled=N)
+    learner = Learner(Fabric(accelerator="cpu", devices=1), Flat(), images, None)
+    training = GCNTraining(relation, learner, None, None, **options)
+    training.nodes = lambda epoch, alone: nodes
+    return training
 
 
 def believed_lists(edges):
@@ -108,7 +135,7 @@ def test_equation_10_and_eta():
     """The gradient is that of L_u plus eta times that of L_m; eta is the ratio of graphs, and falls as P grows."""
     x, lists = setting()
     gcn = PairClassifier(5, hidden=8)
-    training = GCNTraining(GCNRelation(gcn, PairSubgraphs()), N, torch.tensor([0, 0, 1, 1, 2, 2]), batch_size=8)
+    training = training_of(GCNRelation(gcn, PairSubgraphs()), torch.tensor([0, 0, 1, 1, 2, 2]), batch_size=8)
     etas = []
     for believed in ({}, {i: [(i + d) % N for d in range(1, 9)] for i in range(N)}):
         drawer = UnlabelledPairs(believed_lists(believed), N, 0.5)
@@ -138,9 +165,10 @@ def test_training_separates_what_can_be_separated():
     group = torch.arange(N) // 15
     edges = {i: [j for j in range(N) if group[j] == group[i] and j != i] for i in range(N)}
     relation = GCNRelation(PairClassifier(8, hidden=16), PairSubgraphs())
-    training = GCNTraining(relation, N, torch.zeros(0, dtype=torch.long), optimizer="adam", lr=0.01, hard_fraction=0.5)
+    training = training_of(relation, torch.zeros(0, dtype=torch.long), (x, lists), optimizer="adam", lr=0.01,
+                           hard_fraction=0.5)
     for epoch in range(1, 40):
-        phase = training.phase(epoch, believed_lists(edges), lambda epoch, alone: (x, lists))
+        phase = training.phase(epoch, believed_lists(edges))
         for batch in phase.batches(0):
             phase.step(batch)
     inside, across = [[0, 5], [3, 9], [16, 22]], [[0, 20], [14, 15], [7, 29]]
@@ -152,15 +180,14 @@ def test_variants_without_one_of_the_parts():
     relation = GCNRelation(PairClassifier(5, hidden=8), PairSubgraphs())
     none, some = torch.zeros(0, dtype=torch.long), torch.tensor([0, 0, 1, 1, 2, 2])
     x, lists = setting()
-    build = lambda epoch, alone: (x, lists)  # noqa: E731
     for meta, unlabelled, size in ((none, True, 8), (some, False, 8), (some, True, 4)):
-        training = GCNTraining(relation, N, meta, unlabelled_pairs=unlabelled, batch_size=8)
-        phase = training.phase(1, believed_lists({i: [(i + 1) % N] for i in range(N)}), build)
+        training = training_of(relation, meta, (x, lists), unlabelled_pairs=unlabelled, batch_size=8)
+        phase = training.phase(1, believed_lists({i: [(i + 1) % N] for i in range(N)}))
         assert phase.num_steps == -(-N // size)
         _, _, (u, m) = next(iter(phase.batches(0)))
         assert (u is not None) == unlabelled and (m is not None) == (len(meta) > 0)
         assert torch.isfinite(phase.step((x, lists, (u, m)))["loss"])
     with pytest.raises(ValueError, match="meta data"):
-        GCNTraining(relation, N, none, unlabelled_pairs=False)
+        training_of(relation, none, unlabelled_pairs=False)
     with pytest.raises(ValueError, match="optimizer"):
-        GCNTraining(relation, N, some, optimizer="lamb")
+        training_of(relation, some, optimizer="lamb")

@@ -38,7 +38,7 @@ def checkpoint(path, which):
     for _ in range(3):  # BatchNorm statistics that are not those of a new network
         network(torch.randn(8, 3, *SIZE))
     save_checkpoint(path, {"describe": {"network": {"class_path": class_path, "init_args": options}, "size": SIZE},
-                           "method": {"embedder": network.state_dict()}})
+                           "method": {"network": network.state_dict()}})
     return path
 
 

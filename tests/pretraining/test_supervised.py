@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 from lightning_fabric import Fabric
 from torch import nn
 
+from mprd_pyg.data.train_images import TrainImages
 from mprd_pyg.pretraining.hard_triplet import hard_triplet, identity_batches
 from mprd_pyg.pretraining.supervised import SupervisedPretraining
+from mprd_pyg.training import Learner
 
 
 class Patches(nn.Module):
@@ -28,18 +30,22 @@ class Patches(nn.Module):
 
 
 def pretraining(**options):
-    person = torch.tensor([4, 4, 7, 7, 9, 9])
-    return SupervisedPretraining(Fabric(accelerator="cpu", devices=1), Patches(), [None] * 6, person, None,
-                                 smoothing=0.0, **options)
+    learner = learner_of(torch.tensor([4, 4, 7, 7, 9, 9]))
+    return SupervisedPretraining(learner, smoothing=0.0, **options)
+
+
+def learner_of(person):
+    images = TrainImages([None] * len(person), person=person)
+    return Learner(Fabric(accelerator="cpu", devices=1), Patches(), images, None, trunk_lr=0.05, new_lr=0.05)
 
 
 def one_step(method):
     """The loss of a step and, per image and branch, the logits before it."""
     images, rows = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 2, 5])
     with torch.no_grad():
-        x = method.network(images)
-        logit = [[16 * F.normalize(method.classifier[m], dim=1) @ x[i, m] for m in range(2)] for i in range(4)]
-    return float(method.training_step((images, rows))["loss"]), logit, x, [0, 0, 1, 2]
+        x = method.learner.network(images)
+        logit = [[16 * F.normalize(method.classifier[0][m], dim=1) @ x[i, m] for m in range(2)] for i in range(4)]
+    return float(method.training_step(images, rows)["loss"]), logit, x, [0, 0, 1, 2]
 
 
 @pytest.mark.parametrize(("reduction", "factor"), [("sum", 1.0), ("mean", 0.5)])
@@ -106,5 +112,4 @@ def test_bad_options_are_refused():
     with pytest.raises(ValueError, match="set images_per_identity to at least 2"):
         pretraining(triplet_weight=0.1)
     with pytest.raises(ValueError, match="2 of 6 source images have none"):
-        SupervisedPretraining(Fabric(accelerator="cpu", devices=1), Patches(), [None] * 6,
-                              torch.tensor([1, 1, -1, -1, 2, 2]), None)
+        SupervisedPretraining(learner_of(torch.tensor([1, 1, -1, -1, 2, 2])))

@@ -42,6 +42,10 @@ class Walk:
     def end_epoch(self, epoch):
         return {"value": float(self.value)}
 
+    @property
+    def parts(self):
+        return {"walk": self}
+
     def state_dict(self):
         return {"value": self.value}
 

@@ -4,12 +4,16 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lightning_fabric import Fabric
 from torch_geometric.data import Data
 
+from mprd_pyg.data.train_images import TrainImages
 from mprd_pyg.graph import KNNGraph, NeighbourLists, PairSubgraphs
 from mprd_pyg.models import PairClassifier
 from mprd_pyg.mprd import pair_loss
 from mprd_pyg.mprd.pair_sampling import PairSample
+from mprd_pyg.training import Learner
+from paul import PatchNet
 from paul.patch_mprd import BranchGCN, BranchGCNTraining, BranchLists
 
 T, M, D = 14, 3, 5
@@ -70,7 +74,10 @@ def test_branch_lists_hold_the_union_and_each_branch(branches):
 def test_training_loss_is_equation_10_over_the_form(form):
     features, graphs, judge = setting(form)
     lists = BranchLists.from_graphs(graphs)
-    gcn = BranchGCNTraining(judge, 10, torch.tensor([0, 0, 1, 1]))
+    images = TrainImages([None] * T, meta=torch.tensor([-1] * 10 + [0, 0, 1, 1]), num_unlabelled=10)
+    network = PatchNet("resnet18", 1, weights=None, patches=M, dim=D, localization_width=2)
+    learner = Learner(Fabric(accelerator="cpu", devices=1), network, images, None)
+    gcn = BranchGCNTraining(judge, learner, None, None)
     unlabelled = PairSample(PAIRS[:2], torch.tensor([1, 0]), torch.tensor([0, 0]), 1)
     meta = PairSample(torch.tensor([[10, 11], [10, 12], [12, 1]]), torch.tensor([1, 0, 0]), torch.tensor([0, 0, 1]), 2)
     loss, eta = gcn.loss(features.flatten(1), lists, unlabelled, meta)
