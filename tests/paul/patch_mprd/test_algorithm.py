@@ -98,8 +98,9 @@ def test_images_believed_in_half_of_the_branches_train_the_gcn_next():
     from torch_geometric.data import Data
     edges = torch.tensor([[1, 1, 2, 3, 3, 3], [0, 0, 0, 0, 0, 0]])
     believed = torch.tensor([True, True, True, True, False, False])
-    this.paul.pairs.judged = [Data(edge_index=edges, edge_attr=torch.ones(6), likelihood=torch.ones(6), believed=believed,
-                        branch=torch.tensor([0, 1, 0, 0, 1, 2]))]
+    branch = torch.tensor([0, 1, 0, 0, 1, 2])
+    this.paul.pairs.judged = [Data(edge_index=edges, edge_attr=torch.ones(6), likelihood=torch.ones(6),
+                                   believed=believed, branch=branch)]
     figures = this.end_epoch(1)
     assert this.paul.pairs.believed.gather(torch.tensor([0]))[1].tolist() == [1]  # 2 and 3: one branch of three
     assert figures["pairs/images_per_image"] == 1 / COUNT
