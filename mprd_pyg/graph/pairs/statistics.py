@@ -10,8 +10,10 @@ from torch_geometric.data import Data
 from mprd_pyg.graph.neighbour_lists import NeighbourLists
 from mprd_pyg.graph.pairs import path_kernels as paths
 from mprd_pyg.graph.pairs import statistic_kernels as kernels
+from mprd_pyg.graph.pairs.feature_columns import feature_columns
 from mprd_pyg.graph.pairs.pagerank import pair_pagerank
 from mprd_pyg.graph.pairs.subgraphs import PairSubgraphs, as_lists
+from mprd_pyg.graph.reciprocal import camera_reciprocal_rows, jaccard, k_reciprocal_rows
 from mprd_pyg.graph.threads import in_threads
 
 SETS = ("common_neighbours", "jaccard", "adamic_adar", "resource_allocation", "salton", "hub_promoted", "hub_depressed",
@@ -26,7 +28,10 @@ PAGERANK = ("pagerank_min", "pagerank_max")
 FEATURES = ("feature_cosine", "feature_smoothness_min", "feature_smoothness_max", "smoothed_feature_cosine")
 SIMILARITY = ("similarity", "rank_best", "rank_worst", "reciprocal", "density_min", "density_max", "edge_probability")
 GROUP = ("same_group",)
-STATISTICS = NEIGHBOURHOOD + PATHS + PAGERANK + FEATURES + SIMILARITY + GROUP
+RECIPROCAL, CAMERA_RECIPROCAL = ("reciprocal_jaccard",), ("camera_reciprocal_jaccard",)
+NEEDS = {NEIGHBOURHOOD: (), PATHS: (), PAGERANK: (), FEATURES: ("x",), RECIPROCAL: ("x",), SIMILARITY: ("edge_attr",),
+         GROUP: ("camera_id",), CAMERA_RECIPROCAL: ("x", "camera_id")}
+STATISTICS = tuple(name for names in NEEDS for name in names)
 
 
 class PairStatistics:
@@ -54,7 +59,11 @@ class PairStatistics:
                                           personalised to one node; see :func:`pair_pagerank` for its error
     ``feature_cosine``                    cosine of the rows of ``x`` (N, d)
     ``feature_smoothness_min``, ``_max``  mean cosine of i with N(j), of j with N(i); 0 without neighbours
-    ``smoothed_feature_cosine``           cosine of the sums of the unit features of i and N(i), of j and N(j)
+    ``smoothed_feature_cosine``           cosine of the sums of the unit features of i and N(i), of j and N(j);
+                                          0 where a sum vanishes (is shorter than 1e-6)
+    ``reciprocal_jaccard``                k-reciprocal Jaccard of the rows of ``x`` (Zhong et al., CVPR 2017), ``k1``
+                                          and ``k2``: see :func:`k_reciprocal_rows`; the edges are not read
+    ``camera_reciprocal_jaccard``         its camera-aware form (Chen et al., CVPR 2024), by ``camera_id``
     ``similarity``                        cosine on the edge; the least of NN(i) and NN(j) where there is none, above
                                           which it cannot be
     ``rank_best``, ``rank_worst``         1 + those of NN(i) nearer to i than j, or all of NN(i) where j is not in
@@ -78,6 +87,8 @@ class PairStatistics:
         damping: of PageRank: probability of going on at each step.
         error: :math:`\epsilon`: PageRank found is too small by at most :math:`\epsilon d_j`, so that the column is
             off by at most log 2.
+        k1: neighbours among which ``reciprocal_jaccard`` seeks mutual ones.
+        k2: nearest rows over which it averages a row, itself included.
 
     Example::
 
@@ -89,7 +100,8 @@ class PairStatistics:
     it, and returns a copy with ``pair_statistics`` (P, F).
     """
 
-    def __init__(self, names: Sequence[str] | None = None, damping: float = 0.85, error: float = 1e-4):
+    def __init__(self, names: Sequence[str] | None = None, damping: float = 0.85, error: float = 1e-4, k1: int = 30,
+                 k2: int = 6):
         unknown = [name for name in names or () if name not in STATISTICS]
         if unknown:
             raise ValueError(f"no statistic {unknown[0]!r}: choose from {', '.join(STATISTICS)}")
@@ -98,7 +110,7 @@ class PairStatistics:
         if not 0 < damping < 1 or not 0 < error < 1:
             raise ValueError(f"damping and error lie between 0 and 1, got {damping} and {error}")
         self.names = None if names is None else tuple(names)
-        self.damping, self.error = damping, error
+        self.damping, self.error, self.k1, self.k2 = damping, error, k1, k2
 
     def columns(self, graph: Data | NeighbourLists) -> tuple[str, ...]:
         """The names of the F columns that ``graph`` is given.
@@ -106,14 +118,14 @@ class PairStatistics:
         Raises:
             ValueError: a column was chosen for which the graph has no features, similarities or cameras.
         """
-        has = (lambda key: False) if isinstance(graph, NeighbourLists) else lambda key: graph.get(key) is not None
-        given = NEIGHBOURHOOD + PATHS + PAGERANK
-        for key, names in (("x", FEATURES), ("edge_attr", SIMILARITY), ("camera_id", GROUP)):
-            if has(key):
-                given += names
-            elif self.names is not None and set(names) & set(self.names):
-                raise ValueError(f"the graph has no {key}, which {', '.join(set(names) & set(self.names))} read")
-        return given if self.names is None else self.names
+        given = []
+        for names, keys in NEEDS.items():
+            missing = [key for key in keys if isinstance(graph, NeighbourLists) or graph.get(key) is None]
+            wanted = [name for name in names if self.names is None or name in self.names]
+            if missing and wanted and self.names is not None:
+                raise ValueError(f"the graph has no {' and no '.join(missing)}, which {', '.join(wanted)} read")
+            given += [] if missing else names
+        return tuple(given) if self.names is None else self.names
 
     def __call__(self, graph: Data | NeighbourLists, pairs: Tensor | Sequence[Sequence[int]] | None = None
                  ) -> Tensor | Data:
@@ -189,12 +201,20 @@ class PairStatistics:
             values, directed = np.empty((count, len(SIMILARITY))), similarity_lists(graph)
             in_threads(lambda a, b: kernels.similarity_columns(*directed, pairs, a, b, values), count)
             yield SIMILARITY, values.T
+        if names & set(RECIPROCAL):
+            rows = k_reciprocal_rows(F.normalize(graph.x.float(), dim=1), self.k1, self.k2)
+            yield RECIPROCAL, [jaccard(rows, torch.from_numpy(pairs))]
+        if names & set(CAMERA_RECIPROCAL):
+            rows = camera_reciprocal_rows(F.normalize(graph.x.float(), dim=1), graph.camera_id, k_own=5, k_other=20,
+                                          query_own=1, query_other=4, expand=False)
+            yield CAMERA_RECIPROCAL, [jaccard(rows, torch.from_numpy(pairs))]
         if names & set(GROUP):
             group = graph.camera_id.cpu().numpy()[pairs]
             yield GROUP, [group[:, 0] == group[:, 1]]
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(names={self.names}, damping={self.damping}, error={self.error})"
+        return (f"{type(self).__name__}(names={self.names}, damping={self.damping}, error={self.error}, k1={self.k1}, "
+                f"k2={self.k2})")
 
 
 def similarity_lists(graph: Data) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -212,24 +232,3 @@ def similarity_lists(graph: Data) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     first[1:] = (source[1:] != source[:-1]) | (node[1:] != node[:-1])
     ptr = np.concatenate([[0], np.bincount(node[first], minlength=graph.num_nodes).cumsum()])
     return ptr, source[first], value[order][first]
-
-
-def feature_columns(x: Tensor, ptr: np.ndarray, neighbour: np.ndarray, pairs: Tensor, own: Tensor) -> Tensor:
-    """The columns :data:`FEATURES` (4, P) of pairs (P, 2) from x (N, d), which may be sparse.
-
-    ``own`` (P,) tells which pairs are edges: each end is then taken out of the other's sum of neighbours.
-    """
-    unit = F.normalize((x.to_dense() if x.is_sparse or x.is_sparse_csr else x).detach().float(), dim=1)
-    adjacency = torch.sparse_csr_tensor(torch.from_numpy(ptr), torch.from_numpy(neighbour), torch.ones(len(neighbour)),
-                                        (len(unit), len(unit))).to(unit.device)
-    around, degree = adjacency @ unit, torch.from_numpy(np.diff(ptr)).to(unit)
-    parts = []
-    for part, edge in zip(pairs.split(1 + (1 << 22) // unit.shape[1]), own.split(1 + (1 << 22) // unit.shape[1]),
-                          strict=True):
-        (i, j), edge = part.to(unit.device).T, edge.to(unit).unsqueeze(1)
-        around_i, around_j = around[i] - edge * unit[j], around[j] - edge * unit[i]
-        smooth = torch.stack([(unit[i] * around_j).sum(1) / (degree[j] - edge[:, 0]).clamp(min=1),
-                              (unit[j] * around_i).sum(1) / (degree[i] - edge[:, 0]).clamp(min=1)])
-        parts.append(torch.stack([(unit[i] * unit[j]).sum(1), smooth.amin(0), smooth.amax(0),
-                                  F.cosine_similarity(around_i + unit[i], around_j + unit[j])]))
-    return torch.cat(parts, dim=1)

@@ -10,6 +10,7 @@ from torch_geometric.transforms import Compose, RandomLinkSplit
 
 from mprd_pyg.graph import KNNGraph, NeighbourLists, PairStatistics
 from mprd_pyg.graph.pairs.statistics import FEATURES, NEIGHBOURHOOD, PAGERANK, PATHS, SIMILARITY, STATISTICS
+from mprd_pyg.graph.reciprocal import camera_reciprocal_rows, k_reciprocal_rows
 
 
 @st.composite
@@ -75,7 +76,8 @@ def feature_columns(graph, i, j):
     unit = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
     def cosine(a, b):
-        return a @ b / max(np.linalg.norm(a), 1e-8) / max(np.linalg.norm(b), 1e-8)
+        length = [np.linalg.norm(side) for side in (a, b)]
+        return a @ b / np.prod(length) if min(length) > 1e-6 else 0.0
     smooth = sorted(np.mean([unit[p] @ unit[c] for c in g[q]] or [0.0]) for p, q in ((i, j), (j, i)))
     sums = [unit[p] + sum(unit[c] for c in g[p]) for p in (i, j)]
     return dict(zip(FEATURES, (cosine(x[i], x[j]), *smooth, cosine(*sums)), strict=True))
@@ -145,6 +147,21 @@ def test_own_edge_never_counts_and_order_does_not_matter(case):
         torch.testing.assert_close(together[p], statistics(apart, pairs[p:p + 1])[0], rtol=1e-6, atol=1e-6)
 
 
+def test_reciprocal_columns_are_jaccard_of_the_encoded_rows():
+    graph = KNNGraph(k=4)(torch.randn(80, 6, generator=torch.Generator().manual_seed(0)), keep_features=True)
+    graph.camera_id = torch.arange(80) % 3
+    unit, graph.x = graph.x, 3 * graph.x  # the length of a row does not matter
+    pairs = torch.cat([graph.edge_index.T[::9], torch.tensor([[0, 79]])])
+    got = PairStatistics(["reciprocal_jaccard", "camera_reciprocal_jaccard"], k1=10, k2=3)(graph, pairs)
+    for column, rows in enumerate((k_reciprocal_rows(unit, 10, 3),
+                                   camera_reciprocal_rows(unit, graph.camera_id, 5, 20, 1, 4, expand=False))):
+        dense = torch.sparse_csr_tensor(rows.ptr, rows.column, rows.value, (80, 80)).to_dense()
+        a, b = dense[pairs[:, 0]], dense[pairs[:, 1]]
+        expected = torch.minimum(a, b).sum(1) / torch.maximum(a, b).sum(1)
+        torch.testing.assert_close(got[:, column], expected.float(), rtol=1e-5, atol=1e-6)
+    assert bool((got > 0).any(0).all())
+
+
 def test_any_number_of_threads_gives_the_same():
     graph = KNNGraph(k=6)(torch.randn(300, 5, generator=torch.Generator().manual_seed(0)), keep_features=True)
     pairs = graph.edge_index.T.repeat(2, 1)
@@ -163,7 +180,7 @@ def test_columns_are_those_that_the_graph_gives():
     assert PairStatistics().columns(graph) == NEIGHBOURHOOD + PATHS + PAGERANK
     whole = Data(edge_index=graph.edge_index, edge_attr=torch.ones(2), x=torch.eye(3),
                  camera_id=torch.tensor([0, 1, 0]), num_nodes=3)
-    assert PairStatistics().columns(whole) == STATISTICS
+    assert set(PairStatistics().columns(whole)) == set(STATISTICS)
     assert PairStatistics(["same_group", "walks_3"])(whole, [[0, 2], [0, 1]]).tolist() == [[1, 0], [0, 0]]
     lists = NeighbourLists.from_graph(graph)
     assert torch.equal(PairStatistics()(lists, [[0, 2]]), PairStatistics()(graph, [[0, 2]]))
@@ -188,6 +205,7 @@ def test_bad_options_are_named(options, message):
 
 @pytest.mark.parametrize(("names", "edge_attr", "pairs", "message"), [
     (["similarity"], None, [[0, 1]], "no edge_attr"), (["feature_cosine"], None, [[0, 1]], "no x"),
+    (["camera_reciprocal_jaccard"], None, [[0, 1]], "no x and no camera_id"),
     (["similarity"], torch.ones(2, 3), [[0, 1]], "one per edge"), (None, None, None, "no edge_label_index"),
     (None, None, [[0, 7]], "outside")])
 def test_what_a_graph_lacks_is_named(names, edge_attr, pairs, message):

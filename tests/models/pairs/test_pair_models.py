@@ -8,6 +8,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from mprd_pyg.graph import PairStatistics
+from mprd_pyg.link_prediction import LinkGraph, split_links
 from mprd_pyg.models.pairs import BoostedPairs, LogisticPairs, permutation_importance
 from mprd_pyg.models.pairs.pair_model import calibrated
 
@@ -98,6 +100,16 @@ def test_calibration_finds_the_logistic_curve_and_bounds_separated_scores():
     assert slope == pytest.approx(np.log(3), rel=1e-3) and shift == pytest.approx(0, abs=1e-3)
     # Scores of the wrong order say nothing: every pair is as likely as any.
     assert calibrated(torch.tensor([-1.0, -1, 1, 1]).double(), torch.tensor([1, 1, 0, 0])) == (0.0, 0.0)
+
+
+def test_links_of_a_random_graph_cannot_be_predicted():
+    # Every column of a training link must be blind to the link: what leaks there is learnt, and fails or helps here.
+    edges = torch.randint(600, (3600, 2), generator=torch.Generator().manual_seed(0))
+    split = split_links(LinkGraph.from_edges(edges, 600), seed=0)
+    x = {part: PairStatistics()(split.observed(part), pairs) for part, pairs in split.pairs.items()}
+    model = BoostedPairs().fit(x["train"], split.label["train"], (x["validation"], split.label["validation"]))
+    learnt, predicted = (roc_auc_score(split.label[part], model.likelihood(x[part])) for part in ("train", "test"))
+    assert learnt < 0.75 and 0.42 < predicted < 0.58  # the standard error on 2 x 360 test pairs is 0.022
 
 
 def test_importance_is_the_auc_lost():
