@@ -64,7 +64,7 @@ class Decoder(nn.Module):
 
 
 def train_gae(graph: LinkGraph, links: Tensor, merit: Callable[[Scorer], float], hidden: int = 128, layers: int = 2,
-              dropout: float = 0.5, decoder: str = "mlp", lr: float = 0.01, epochs: int = 500, patience: int = 50,
+              dropout: float = 0.5, decoder: str = "mlp", lr: float = 0.01, epochs: int = 1000, patience: int = 100,
               every: int = 5, seed: int = 0, device: torch.device | str = "cpu") -> GAE:
     """Train until the validation pairs are told no better (Kipf & Welling, 2016; PyG's parts).
 
