@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from jsonargparse import Namespace
 
-from mprd_pyg.data.styles.statistics import CameraStatistics, StyleTransfer
+from mprd_pyg.data.styles.colour_statistics import CameraStatistics, StyleTransfer
 from mprd_pyg.data.styles.styled_files import style_sheet, write_styles
 from mprd_pyg.random_streams import stream
 from pipelines.command_line import cli

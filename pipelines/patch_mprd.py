@@ -12,7 +12,7 @@ from mprd_pyg.graph import PairSubgraphs
 from mprd_pyg.models import PairClassifier
 from paul import IPFL, LEARNER, PAUL, Pedal
 from paul.patch_mprd import BranchGCN, BranchGCNTraining, PatchMPRD
-from paul.views import paul_view, surrogate_view
+from paul.surrogate_view import paul_view, surrogate_view
 from pipelines.command_line import cli
 from pipelines.command_line.network_options import add_network
 from pipelines.command_line.training_options import add_relation_options, training_parser

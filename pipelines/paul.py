@@ -8,7 +8,7 @@ import sys
 from jsonargparse import Namespace
 
 from paul import IPFL, LEARNER, PAUL, Pedal
-from paul.views import paul_view, surrogate_view
+from paul.surrogate_view import paul_view, surrogate_view
 from pipelines.command_line import cli
 from pipelines.command_line.network_options import add_network, build_network
 from pipelines.command_line.ranking import nested, table_of

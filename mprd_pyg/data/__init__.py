@@ -12,8 +12,8 @@ from mprd_pyg.data.images import ImageStore, check_images, find_unreadable, read
 from mprd_pyg.data.pedestrian.contact_sheet import contact_sheet
 from mprd_pyg.data.pedestrian.synthetic import write_synthetic
 from mprd_pyg.data.styles.camstyle import find_camstyle
+from mprd_pyg.data.styles.colour_statistics import CameraStatistics, StyleTransfer
 from mprd_pyg.data.styles.random_style import CamStyleImages, StatisticsStyle
-from mprd_pyg.data.styles.statistics import CameraStatistics, StyleTransfer
 from mprd_pyg.data.table import ImageTable, check_table, fingerprint, make_table
 
 __all__ = ["BatchedTrainingView", "CamStyleImages", "CameraStatistics", "CardError", "Counts", "DataCard",

@@ -1,6 +1,6 @@
 """Compiled loops of k-reciprocal encoding: over the nodes or pairs ``start ... stop - 1``, for several threads.
 
-Sparse rows are ``ptr``, ``column`` and ``value``, as in :class:`mprd_pyg.graph.reciprocal.SparseRows`.
+Sparse rows are ``ptr``, ``column`` and ``value``, as in :class:`mprd_pyg.graph.reciprocal_rows.SparseRows`.
 """
 import numpy as np
 

@@ -6,7 +6,10 @@ from mprd_pyg.link_prediction.forest_kernel import forest_kernel
 from mprd_pyg.link_prediction.gae import gae_logits, train_gae
 from mprd_pyg.link_prediction.graph_files import read_graph, read_pairs
 from mprd_pyg.link_prediction.hard_negatives import hard_negatives
-from mprd_pyg.link_prediction.heuristics import (
+from mprd_pyg.link_prediction.hops import choose_hops
+from mprd_pyg.link_prediction.joined_statistics import JoinedStatistics, Standardisation
+from mprd_pyg.link_prediction.link_graph import LinkGraph
+from mprd_pyg.link_prediction.link_heuristics import (
     HEURISTICS,
     adamic_adar,
     common_neighbours,
@@ -14,9 +17,6 @@ from mprd_pyg.link_prediction.heuristics import (
     ppr,
     resource_allocation,
 )
-from mprd_pyg.link_prediction.hops import choose_hops
-from mprd_pyg.link_prediction.joined_statistics import JoinedStatistics, Standardisation
-from mprd_pyg.link_prediction.link_graph import LinkGraph
 from mprd_pyg.link_prediction.lpformer import LPFormerBaseline
 from mprd_pyg.link_prediction.pair_columns import PairColumns
 from mprd_pyg.link_prediction.questions import Questions, Scores

@@ -7,7 +7,7 @@ from scipy.sparse.linalg import splu
 from torch import Tensor
 from torch_geometric.data import Data
 
-from mprd_pyg.link_prediction.heuristics import adjacency, grouped
+from mprd_pyg.link_prediction.link_heuristics import adjacency, grouped
 
 FLOOR = 1e-6  # entries below are noise of the solver
 DIGITS = 5  # kept of each entry, so that equal neighbourhoods give equal numbers

@@ -6,8 +6,8 @@ from scipy.sparse import csr_matrix, diags
 from torch import Tensor
 from torch_geometric.data import Data
 
-from mprd_pyg.link_prediction.heuristics import adjacency, ppr_rows
 from mprd_pyg.link_prediction.link_graph import LinkGraph
+from mprd_pyg.link_prediction.link_heuristics import adjacency, ppr_rows
 from mprd_pyg.random_streams import stream
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from mprd_pyg.link_prediction.gae import Scorer
-from mprd_pyg.link_prediction.heuristics import adjacency, ppr_rows
+from mprd_pyg.link_prediction.link_heuristics import adjacency, ppr_rows
 from mprd_pyg.link_prediction.splits import LinkSplit
 from mprd_pyg.random_streams import stream
 

@@ -47,9 +47,7 @@ class SEAL:
         fabric: device; the small classifier computes in single precision.
         classifier: (batch of subgraphs, features (U, d)) -> (P,) logits.
         train: subgraphs of the training pairs.
-        train_label: (P,) 1 for links, 0 for pairs without one.
         validation: subgraphs of the validation pairs.
-        validation_label: (P,) likewise.
         x: (N, d) node features; None for none.
         epochs: passes over the training pairs (50, SEAL's).
         batch_size: pairs per step (50, SEAL's).
@@ -61,8 +59,8 @@ class SEAL:
         seed: of the order of the pairs.
     """
 
-    def __init__(self, fabric: Fabric, classifier: nn.Module, train: SubgraphStore, train_label: Tensor,
-                 validation: SubgraphStore, validation_label: Tensor, x: Tensor | None = None, epochs: int = 50,
+    def __init__(self, fabric: Fabric, classifier: nn.Module, train: SubgraphStore, validation: SubgraphStore,
+                 x: Tensor | None = None, epochs: int = 50,
                  batch_size: int = 50, lr: float = 1e-4, weight_decay: float = 0.0,
                  pairs_per_epoch: int = 20_000, select: str = "loss", seed: int = 0):
         if select not in ("loss", "auc"):
@@ -71,7 +69,7 @@ class SEAL:
             raise ValueError(f"epochs, batch_size and pairs_per_epoch must be at least 1 and lr above 0; "
                              f"got {epochs}, {batch_size}, {pairs_per_epoch} and {lr}")
         self.fabric, self.train, self.validation, self.epochs = fabric, train, validation, epochs
-        self.train_label, self.validation_label = train_label.to(fabric.device), validation_label
+        self.train_label, self.validation_label = train.label.to(fabric.device), validation.label
         # A classifier that always reads features gets one column of zeros.
         self.x = torch.zeros(train.lists.num_nodes, 1, device=fabric.device) if x is None else x.to(fabric.device)
         self.plain, self.select, self.seed = x is None, select, seed

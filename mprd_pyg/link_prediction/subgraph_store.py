@@ -20,11 +20,14 @@ class SubgraphStore:
         chunk: bytes of subgraphs built together, about.
         progress: name of the progress bar, "" for none.
         statistics: (P, F) columns of the pairs, which go with the batches; None for none.
+        label: (P,) 1 for links, 0 for pairs without one, where that is known.
     """
 
     def __init__(self, subgraphs: PairSubgraphs, lists: NeighbourLists, pairs: Tensor, memory_gb: float = 1.0,
-                 chunk: int = 2 ** 24, progress: str = "", statistics: Tensor | None = None):
-        self.subgraphs, self.lists, self.pairs, self.statistics = subgraphs, lists, pairs, statistics
+                 chunk: int = 2 ** 24, progress: str = "", statistics: Tensor | None = None,
+                 label: Tensor | None = None):
+        self.subgraphs, self.lists, self.pairs = subgraphs, lists, pairs
+        self.statistics, self.label = statistics, label
         self.flat: PackedSubgraphs | None = None
         self.memory, self.chunk, self.progress = memory_gb * 2 ** 30, chunk, progress
         if memory_gb > 0:

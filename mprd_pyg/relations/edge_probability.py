@@ -2,7 +2,7 @@
 from torch import Tensor
 from torch_geometric.data import Data
 
-from mprd_pyg.graph.reciprocal import SparseRows, edge_probability_neighbours, neighbour_probability_rows
+from mprd_pyg.graph.reciprocal_rows import SparseRows, edge_probability_neighbours, neighbour_probability_rows
 from mprd_pyg.relations.shared_neighbours import SharedNeighbours
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from mprd_pyg.graph.neighbour_lists import ragged_arange
-from mprd_pyg.graph.reciprocal import pair_similarity
+from mprd_pyg.graph.reciprocal_rows import pair_similarity
 from mprd_pyg.relations.base import Relation, judged
 
 log = logging.getLogger(__name__)

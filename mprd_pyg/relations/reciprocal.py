@@ -4,7 +4,7 @@ from typing import Literal
 from torch import Tensor
 from torch_geometric.data import Data
 
-from mprd_pyg.graph.reciprocal import SparseRows, camera_reciprocal_rows, jaccard_neighbours, k_reciprocal_rows
+from mprd_pyg.graph.reciprocal_rows import SparseRows, camera_reciprocal_rows, jaccard_neighbours, k_reciprocal_rows
 from mprd_pyg.relations.shared_neighbours import SharedNeighbours
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from mprd_pyg.graph.reciprocal import SparseRows, pair_similarity
+from mprd_pyg.graph.reciprocal_rows import SparseRows, pair_similarity
 from mprd_pyg.relations.base import Relation, judged
 
 

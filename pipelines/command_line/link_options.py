@@ -189,18 +189,19 @@ class SubgraphScorer:
         if statistics is not None:
             self.columns, self.standardise = statistics[0], Standardisation(statistics[1])
         known = None if statistics is None else self.standardise(statistics[1])
-        train = self._store(split.observed("train"), split.pairs["train"], cfg.memory_gb, known)
-        self.validation = self._store(split.observed("validation"), split.pairs["validation"], cfg.memory_gb)
+        train = self._store(split.observed("train"), split.pairs["train"], cfg.memory_gb, known, split.label["train"])
+        self.validation = self._store(split.observed("validation"), split.pairs["validation"], cfg.memory_gb,
+                                      label=split.label["validation"])
         x = split.graph.x
         network, self.spec = build_classifier(cfg, name, 0 if x is None else x.shape[1], train)
-        self.method = SEAL(fabric, network, train, split.label["train"], self.validation, split.label["validation"], x,
-                           seed=cfg.seed, **cfg.training)
+        self.method = SEAL(fabric, network, train, self.validation, x, seed=cfg.seed, **cfg.training)
 
-    def _store(self, graph: Any, pairs: Tensor, memory_gb: float = 0, columns: Tensor | None = None) -> SubgraphStore:
+    def _store(self, graph: Any, pairs: Tensor, memory_gb: float = 0, columns: Tensor | None = None,
+               label: Tensor | None = None) -> SubgraphStore:
         if self.columns is not None and columns is None:
             columns = self.standardise(self.columns(graph, pairs))
         return SubgraphStore(self.subgraphs, NeighbourLists.from_graph(graph), pairs, memory_gb,
-                             progress="subgraphs" if self.progress else "", statistics=columns)
+                             progress="subgraphs" if self.progress else "", statistics=columns, label=label)
 
     def take_best(self) -> int:
         """Put the best epoch's weights in place and calibrate on the validation pairs; returns that epoch."""

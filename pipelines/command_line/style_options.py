@@ -6,8 +6,8 @@ import pandas as pd
 
 from mprd_pyg.data import find_unreadable
 from mprd_pyg.data.styles.camstyle import find_camstyle, style_columns, usual_folders
+from mprd_pyg.data.styles.colour_statistics import CameraStatistics
 from mprd_pyg.data.styles.random_style import CamStyleImages, StatisticsStyle
-from mprd_pyg.data.styles.statistics import CameraStatistics
 from mprd_pyg.data.views import StyledView
 from pipelines.command_line import cli
 from pipelines.command_line.dataset import Dataset, column

@@ -22,8 +22,8 @@ from torchvision.transforms import v2
 from mprd_pyg.data import ImageStore, make_table
 from mprd_pyg.data.batched_view import BatchedTrainingView
 from mprd_pyg.data.image_cache import ImageCache
+from mprd_pyg.data.styles.colour_statistics import CameraStatistics
 from mprd_pyg.data.styles.random_style import StatisticsStyle
-from mprd_pyg.data.styles.statistics import CameraStatistics
 from mprd_pyg.data.views import SeededViews, StyledView, load, shuffled_batches, training_view
 from mprd_pyg.random_streams import stream
 

@@ -118,7 +118,7 @@ def main(source="2000", hops="1", sample=200, epochs=50):
     slow_epoch()
     slow_train = clock(slow_epoch)[0] * len(pairs) / len(rows) * epochs
     row(f"training, PyG's DataLoader and layers ({len(rows)} pairs, extrapolated)", slow_train)
-    method = SEAL(Fabric(accelerator="cpu", devices=1), DGCNN(0, highest + 1, sort_k), store, label, store, label)
+    method = SEAL(Fabric(accelerator="cpu", devices=1), DGCNN(0, highest + 1, sort_k), store, store)
     steps = [torch.randperm(len(pairs))[:50] for _ in range(12)]
     for step in steps[:4]:
         method.training_step(step)

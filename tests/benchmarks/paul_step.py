@@ -9,7 +9,7 @@ import torch
 from lightning_fabric import Fabric
 
 from paul import PAUL, PatchNet
-from paul.views import surrogate_view
+from paul.surrogate_view import surrogate_view
 
 
 class Blank:

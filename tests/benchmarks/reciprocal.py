@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from measure import Table, timed
 
-from mprd_pyg.graph.reciprocal import camera_reciprocal_rows, jaccard_neighbours, k_reciprocal_rows
+from mprd_pyg.graph.reciprocal_rows import camera_reciprocal_rows, jaccard_neighbours, k_reciprocal_rows
 
 
 def clustered(n, dim, cameras, noise=0.8):

@@ -6,8 +6,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as vision
 
 from mprd_pyg.data.batched_view import BatchedTrainingView
+from mprd_pyg.data.styles.colour_statistics import CameraStatistics
 from mprd_pyg.data.styles.random_style import StatisticsStyle
-from mprd_pyg.data.styles.statistics import CameraStatistics
 from mprd_pyg.data.views import SeededViews, StyledView, load, plain_view
 
 H, W = 48, 24

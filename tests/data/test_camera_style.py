@@ -7,8 +7,8 @@ from PIL import Image
 from mprd_pyg.data import make_table
 from mprd_pyg.data.styles.camstyle import find_camstyle, inner_paths, style_columns, style_name
 from mprd_pyg.data.styles.colour import bytes_to_lab, lab_to_bytes, rgb_to_lab
+from mprd_pyg.data.styles.colour_statistics import CameraStatistics, StyleTransfer
 from mprd_pyg.data.styles.random_style import CamStyleImages, StatisticsStyle
-from mprd_pyg.data.styles.statistics import CameraStatistics, StyleTransfer
 from mprd_pyg.data.styles.styled_files import style_sheet, write_styles
 from mprd_pyg.data.views import SeededViews, StyledView, load, plain_view
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mprd_pyg.graph.reciprocal import (
+from mprd_pyg.graph.reciprocal_rows import (
     camera_reciprocal_rows,
     edge_probability,
     edge_probability_neighbours,

@@ -18,7 +18,7 @@ from mprd_pyg.link_prediction import (
     ppr,
     resource_allocation,
 )
-from mprd_pyg.link_prediction.heuristics import katz_beta, ppr_rows
+from mprd_pyg.link_prediction.link_heuristics import katz_beta, ppr_rows
 
 
 @st.composite

@@ -18,7 +18,7 @@ from mprd_pyg.relations import MPLP, SameIdentity, SimilarityThreshold, Singleto
 from mprd_pyg.training import Learner, MemoryGraph, PairBook, Stopped, Trainer
 from mprd_pyg.training.checkpoint import load_parts
 from paul import IPFL, LEARNER, PAUL, FrozenProjection, PatchNet, Pedal
-from paul.views import SideBySide, paul_view, surrogate_view
+from paul.surrogate_view import SideBySide, paul_view, surrogate_view
 
 SIZE, COUNT = (48, 24), 12
 PERSON, CAMERA = torch.arange(COUNT) // 3, torch.arange(COUNT) % 2

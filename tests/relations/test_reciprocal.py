@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch_geometric.data import Data
 
-from mprd_pyg.graph.reciprocal import (
+from mprd_pyg.graph.reciprocal_rows import (
     camera_reciprocal_rows,
     edge_probability,
     jaccard,

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from mprd_pyg.data.styles.camstyle import style_columns
-from mprd_pyg.data.styles.statistics import CameraStatistics, StyleTransfer, positions
+from mprd_pyg.data.styles.colour_statistics import CameraStatistics, StyleTransfer, positions
 from mprd_pyg.data.table import ImageTable
 from mprd_pyg.data.views import CAMERA, read_batch
 from mprd_pyg.random_streams import row_uniform

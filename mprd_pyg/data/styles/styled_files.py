@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from mprd_pyg.data.images import open_rgb
 from mprd_pyg.data.styles.camstyle import camera_numbers, inner_paths, style_name
-from mprd_pyg.data.styles.statistics import StyleTransfer, positions
+from mprd_pyg.data.styles.colour_statistics import StyleTransfer, positions
 from mprd_pyg.data.table import ImageTable, table_root
 from mprd_pyg.files import replacing
 

@@ -13,7 +13,7 @@ from mprd_pyg.graph.pairs import statistic_kernels as kernels
 from mprd_pyg.graph.pairs.feature_columns import feature_columns
 from mprd_pyg.graph.pairs.pagerank import pair_pagerank
 from mprd_pyg.graph.pairs.subgraphs import PairSubgraphs, as_lists
-from mprd_pyg.graph.reciprocal import camera_reciprocal_rows, jaccard, k_reciprocal_rows
+from mprd_pyg.graph.reciprocal_rows import camera_reciprocal_rows, jaccard, k_reciprocal_rows
 from mprd_pyg.graph.threads import in_threads
 
 SETS = ("common_neighbours", "jaccard", "adamic_adar", "resource_allocation", "salton", "hub_promoted", "hub_depressed",

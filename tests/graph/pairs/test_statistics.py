@@ -10,7 +10,7 @@ from torch_geometric.transforms import Compose, RandomLinkSplit
 
 from mprd_pyg.graph import KNNGraph, NeighbourLists, PairStatistics
 from mprd_pyg.graph.pairs.statistics import FEATURES, NEIGHBOURHOOD, PAGERANK, PATHS, SIMILARITY, STATISTICS
-from mprd_pyg.graph.reciprocal import camera_reciprocal_rows, k_reciprocal_rows
+from mprd_pyg.graph.reciprocal_rows import camera_reciprocal_rows, k_reciprocal_rows
 
 
 @st.composite

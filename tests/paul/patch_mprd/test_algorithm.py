@@ -13,7 +13,7 @@ from mprd_pyg.relations import MPLP
 from mprd_pyg.training import Learner, MemoryGraph
 from paul import IPFL, LEARNER, PAUL, PatchNet
 from paul.patch_mprd import BranchGCN, BranchGCNTraining, PatchMPRD
-from paul.views import paul_view
+from paul.surrogate_view import paul_view
 
 SIZE, COUNT, META = (48, 24), 16, 4
 
