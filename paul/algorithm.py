@@ -26,7 +26,7 @@ class PAUL:
 
     Args:
         learner: the network, whose patch generation is frozen here (Sec. 4.2: "Then we fixed the PGN"), made with the
-            options ``LEARNER``; its view makes an image and, for IPFL, its surrogate: :class:`paul.surrogate_view.SideBySide`.
+            options ``LEARNER``; its view makes an image and, for IPFL, its surrogate: ``paul_view``.
         connect: the memories W, never normalised, and the search from live features among them; k = 10 and L2 in
             the paper.
         relation: which patches are similar, in each branch or with all at hand; the k nearest by default, Eq. 2's K.

@@ -91,7 +91,7 @@ def test_unknown_keys_name_the_nearest(capsys, tmp_path, root):
 
 def test_values_out_of_range(capsys, tmp_path, root):
     base = ["--data.card", "synthetic", "--data.root", root, *FAST]
-    assert "'before' or 'after'" in refused(capsys, tmp_path, *base, "--method.memory_update", "later")
+    assert "'before', 'after'" in refused(capsys, tmp_path, *base, "--method.memory_update", "later")
     assert "metric must be one of" in refused(capsys, tmp_path, *base, "--knn.metric", "dot")
     assert "arch must be one of" in refused(capsys, tmp_path, *base, "--network.arch", "resnet19")
 
@@ -117,10 +117,10 @@ def test_checkpoints_of_something_else(capsys, tmp_path, root):
     assert "not a readable checkpoint" in refused(capsys, tmp_path, "--checkpoint", tmp_path / "text.pt", *data,
                                                   pipeline=evaluate)
     describe = {"network": {"class_path": "os.system", "init_args": {}}, "size": [48, 24]}
-    save_checkpoint(tmp_path / "odd.pt", {"describe": describe, "method": {"embedder": {}}})
+    save_checkpoint(tmp_path / "odd.pt", {"describe": describe, "method": {"network": {}}})
     assert "'os.system'" in refused(capsys, tmp_path, "--checkpoint", tmp_path / "odd.pt", *data, pipeline=evaluate)
     describe["network"] = {"class_path": "mprd_pyg.models.ImageEmbedder", "init_args": {"arch": "resnet18"}}
-    save_checkpoint(tmp_path / "other.pt", {"describe": describe, "method": {"embedder": {}}})
+    save_checkpoint(tmp_path / "other.pt", {"describe": describe, "method": {"network": {}}})
     assert "of another model" in refused(capsys, tmp_path, "--checkpoint", tmp_path / "other.pt", *data,
                                          pipeline=evaluate)
 

@@ -1,11 +1,11 @@
 """Every shipped configuration loads, prints its resolved form, and fails well when the data are not there."""
 import pytest
 
-from pipelines import mprd, patch_mprd, paul, pretrain
+from pipelines import link_prediction, mprd, patch_mprd, paul, pretrain
 from pipelines.command_line import cli
 
 CONFIGS = sorted(str(path.relative_to(cli.shipped_config(""))) for path in cli.shipped_config("").rglob("*.yaml"))
-PIPELINES = {"mprd": mprd, "patch_mprd": patch_mprd, "paul": paul, "pretrain": pretrain}
+PIPELINES = {"link_prediction": link_prediction, "mprd": mprd, "patch_mprd": patch_mprd, "paul": paul, "pretrain": pretrain}
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -21,7 +21,7 @@ def test_shipped_configurations(config, tmp_path, capsys):
     one, two = (cli.parse(pipeline.make_parser(), ["--config", path]) for path in (config, str(again)))
     one.pop("config"), two.pop("config")
     assert one == two
-    missing = tmp_path / "missing"
-    assert cli.main(pipeline.make_parser(), pipeline.run, ["--config", config, "--data.root", str(missing),
+    missing, data = tmp_path / "missing", "--graph" if pipeline is link_prediction else "--data.root"
+    assert cli.main(pipeline.make_parser(), pipeline.run, ["--config", config, data, str(missing),
                                                            "--out", str(tmp_path / "out")]) == 2
     assert str(missing) in capsys.readouterr().err and not (tmp_path / "out").exists()

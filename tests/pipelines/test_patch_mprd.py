@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from mprd_pyg.data.pedestrian.synthetic import write_synthetic
-from paul import PAUL
 from pipelines import patch_mprd
 from pipelines.command_line import cli
 
@@ -69,7 +68,8 @@ def test_one_branch_is_mprds_relation_in_pauls_losses(root, tmp_path):
     network = ["--network", "mprd_pyg.models.ImageEmbedder", *TRUNK]
     assert train(root, tmp_path / "one", "--method.ipfl_weight", "0", "--subgraphs.edges", "induced",
                  network=network) == 0
-    assert set(pd.read_parquet(tmp_path / "one" / "pairs" / "epoch_001.parquet")["branch"]) == {0}
+    pairs = pd.read_parquet(tmp_path / "one" / "pairs" / "epoch_001.parquet")
+    assert len(pairs) and "branch" not in pairs and pairs["likelihood"].nunique() > 2
 
 
 def test_bad_options_are_refused_before_any_work(root, tmp_path, capsys):
@@ -77,4 +77,4 @@ def test_bad_options_are_refused_before_any_work(root, tmp_path, capsys):
     assert "form must be one of" in capsys.readouterr().err
     assert train(root, tmp_path / "no", "--method.pedal_weight", "0") == 2
     assert "pedal_weight must not be 0" in capsys.readouterr().err
-    assert issubclass(patch_mprd.PatchMPRD, PAUL) and not (tmp_path / "no").exists()
+    assert not (tmp_path / "no").exists()

@@ -43,11 +43,11 @@ def test_run_stop_resume_and_evaluate(root, tmp_path, monkeypatch):
 
     step, taken = PAUL.training_step, [0]
 
-    def counted(self, batch):
+    def counted(self, *batch):
         taken[0] += 1
         if taken[0] == 5:
             os.kill(os.getpid(), signal.SIGINT)
-        return step(self, batch)
+        return step(self, *batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(PAUL, "training_step", counted)
@@ -94,11 +94,11 @@ def test_ablation_is_the_runs_with_one_loss_each(root, tmp_path, monkeypatch, ca
     out = tmp_path / "rows"
     step, taken = PAUL.training_step, [0]
 
-    def counted(self, batch):
+    def counted(self, *batch):
         taken[0] += 1
         if taken[0] == 9:  # 3 steps in each of 2 epochs, then in the first row
             os.kill(os.getpid(), signal.SIGINT)
-        return step(self, batch)
+        return step(self, *batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(PAUL, "training_step", counted)

@@ -131,11 +131,11 @@ def test_bad_requests_are_named(finished, capsys, argv, message):
 def test_folders_that_cannot_be_opened_are_named(folder, tmp_path, capsys):
     assert run(tmp_path / "none") == 2 and "is no run folder" in capsys.readouterr().err
     unknown = pd.read_parquet(folder / "images.parquet").assign(person_id=-1)
-    cut = folder / "subgraphs" / "z.bin"
+    cut = folder / "subgraphs" / "pairs-00000.arrow"
     cut.write_bytes(cut.read_bytes()[:-1])
-    assert run(folder) == 2 and "z.bin was cut short or edited" in capsys.readouterr().err
+    assert run(folder) == 2 and "pairs-00000.arrow was cut short or edited" in capsys.readouterr().err
     assert cli.main(mprd.make_parser(), mprd.run, ["--resume", str(folder)]) == 2  # before it trains
-    assert "z.bin was cut short or edited" in capsys.readouterr().err
+    assert "pairs-00000.arrow was cut short or edited" in capsys.readouterr().err
     shutil.rmtree(folder / "subgraphs")
     unknown.to_parquet(folder / "images.parquet")
     assert run(folder) == 2 and "the identities of the run's images are unknown" in capsys.readouterr().err
