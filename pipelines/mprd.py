@@ -11,12 +11,11 @@ from jsonargparse import Namespace
 from mprd_pyg.data.batched_view import BatchedTrainingView
 from mprd_pyg.data.views import training_view
 from mprd_pyg.graph import PairSubgraphs
-from mprd_pyg.losses import BinomialDeviance
 from mprd_pyg.models import ImageEmbedder, PairClassifier
 from mprd_pyg.mprd import MPRD, GCNRelation, GCNTraining
 from pipelines.command_line import cli
 from pipelines.command_line.style_options import add_style_options
-from pipelines.command_line.training_options import add_relation_options, training_parser
+from pipelines.command_line.training_options import add_loss_option, add_relation_options, training_parser
 from pipelines.command_line.training_run import TrainingRun
 
 
@@ -31,7 +30,7 @@ def make_parser() -> cli.Parser:
     parser.add_class_arguments(GCNRelation, "judge", skip={"classifier", "subgraphs"}, instantiate=False)
     parser.add_class_arguments(GCNTraining, "gcn_training", instantiate=False,
                                skip={"relation", "learner", "connect", "perturbed_view"})
-    parser.add_class_arguments(BinomialDeviance, "loss")
+    add_loss_option(parser)
     parser.add_class_arguments(MPRD, "method", instantiate=False,
                                skip={"learner", "connect", "relation", "pairs", "gcn", "loss"})
     parser.add_function_arguments(training_view, "augmentation", skip={"height", "width", "perturbed"})

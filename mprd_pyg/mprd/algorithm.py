@@ -8,7 +8,7 @@ from torch import Tensor
 from mprd_pyg.losses import BinomialDeviance
 from mprd_pyg.mprd.gcn_training import GCNTraining
 from mprd_pyg.relations import Relation
-from mprd_pyg.training import Learner, LinearSchedule, MemoryGraph, PairBook, Phase, StepSchedule, once
+from mprd_pyg.training import Learner, LinearSchedule, MemoryGraph, PairBook, Phase, StepSchedule, group_figures, once
 
 
 class MPRD:
@@ -78,8 +78,9 @@ class MPRD:
         """Judge the pairs of all images by the memory as it is."""
         rows = torch.arange(self.learner.images.num_unlabelled, device=self.memory.bank.device)
         graph = self.connect(rows, self.relation.reach)[0]
-        believed = self.pairs.add([self.relation(graph)], [graph])
-        return {"positives": float(believed) / len(rows)}
+        pairs = self.relation(graph)
+        believed = self.pairs.add([pairs], [graph])
+        return {"positives": float(believed) / len(rows), **group_figures(pairs, self.learner.images)}
 
     @property
     def rate(self) -> float:

@@ -27,7 +27,7 @@ class Learner:
         trunk_lr: learning rate of the trunk.
         new_lr: learning rate of the other layers.
         weight_decay: L2 penalty (unstated for MPRD; MLCR's code has 5e-4 and Nesterov momentum).
-        nesterov: Nesterov's form of the momentum, which is 0.9.
+        optimizer: SGD with a momentum of 0.9, in ``"nesterov"``'s form or plain, or ``"adam"``.
         schedule: learning-rate multiplier by epoch; None is the method's own.
         embed_mode: BatchNorm's mode where features are computed without training: ``"eval"``, or ``"train"``, as
             the live features are made (PAUL's released code).
@@ -35,16 +35,23 @@ class Learner:
     """
 
     def __init__(self, fabric: Fabric, network: nn.Module, images: TrainImages, view: Any, batch_size: int = 32,
-                 trunk_lr: float = 0.01, new_lr: float = 0.1, weight_decay: float = 5e-4, nesterov: bool = True,
-                 schedule: StepSchedule | None = None, embed_mode: Literal["eval", "train"] = "eval", seed: int = 0):
+                 trunk_lr: float = 0.01, new_lr: float = 0.1, weight_decay: float = 5e-4,
+                 optimizer: Literal["nesterov", "sgd", "adam"] = "nesterov", schedule: StepSchedule | None = None,
+                 embed_mode: Literal["eval", "train"] = "eval", seed: int = 0):
         if embed_mode not in ("eval", "train"):
             raise ValueError(f"embed_mode must be 'eval' or 'train', got {embed_mode!r}")
+        if optimizer not in ("nesterov", "sgd", "adam"):
+            raise ValueError(f"optimizer must be 'nesterov', 'sgd' or 'adam', got {optimizer!r}")
         self.fabric, self.images, self.view = fabric, images.to(fabric.device), view
         self.batch_size, self.new_lr, self.schedule, self.embed_mode = batch_size, new_lr, schedule, embed_mode
         self.seed, self.epoch = seed, 0
         self.network = network.to(fabric.device, memory_format=torch.channels_last)
-        self.embedder, self.optimizer = fabric.setup(self.network, torch.optim.SGD(
-            network.parameter_groups(trunk_lr, new_lr), momentum=0.9, weight_decay=weight_decay, nesterov=nesterov))
+        groups = network.parameter_groups(trunk_lr, new_lr)
+        if optimizer == "adam":
+            made: torch.optim.Optimizer = torch.optim.Adam(groups, weight_decay=weight_decay)
+        else:
+            made = torch.optim.SGD(groups, momentum=0.9, weight_decay=weight_decay, nesterov=optimizer == "nesterov")
+        self.embedder, self.optimizer = fabric.setup(self.network, made)
 
     @property
     def parts(self) -> dict[str, Any]:

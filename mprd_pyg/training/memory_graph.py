@@ -35,7 +35,7 @@ class MemoryGraph:
 
         Args:
             rows: distinct nodes.
-            reach: how many searches lead away from them, see :class:`KNNGraph`.
+            reach: how many searches lead away from them, see :class:`KNNGraph`; 0 connects nothing.
             live: (R, M, d) features that stand in for the rows' memory.
             joint: what one branch reaches is searched in all branches.
 
@@ -46,8 +46,13 @@ class MemoryGraph:
         bank = self.memory.bank
         camera = None if self.camera is None else self.camera[:self.images.num_unlabelled]
         queries = None if live is None else live.detach().transpose(0, 1).to(bank.dtype)
-        graphs = self.knn(bank, rows=rows, queries=queries, reach=1 if joint else reach, center_by=camera,
-                          keep_features=True)
+        if reach:
+            graphs = self.knn(bank, rows=rows, queries=queries, reach=1 if joint else reach, center_by=camera,
+                              keep_features=True)
+        else:
+            none = rows.new_zeros(2, 0)
+            graphs = [Data(x=self.knn.space(branch, None, camera)[0], edge_index=none, edge_attr=bank.new_zeros(0),
+                           num_nodes=len(branch), num_capped=0) for branch in bank]
         if joint:
             self._reach_together(graphs, rows, reach, camera)
         for m, graph in enumerate(graphs):

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from mprd_pyg.data.train_images import TrainImages
-from mprd_pyg.evaluation import evaluate_pairs
+from mprd_pyg.evaluation import evaluate_groups, evaluate_pairs
 from mprd_pyg.graph import NeighbourLists
 from mprd_pyg.relations import concat_pairs, pair_fields
 
@@ -94,3 +94,13 @@ class PairBook:
         judged = {key: value.to(device) for key, value in state["judged"].items()}
         self.judged = [Data(**judged, num_nodes=self.images.num_unlabelled)] if judged["edge_index"].numel() else []
         self.num_capped = state["num_capped"]
+
+
+def group_figures(pairs: Data, images: TrainImages) -> dict[str, float]:
+    """How good the groups are that a relation's answer holds as ``group`` (N,); nothing where it holds none."""
+    if "group" not in pairs:
+        return {}
+    person = images.person[:images.num_unlabelled]
+    if not bool((person >= 0).any()):
+        return {"groups": int(pairs.group.max()) + 1, "grouped": float((pairs.group >= 0).float().mean())}
+    return {name: value for name, value in evaluate_groups(pairs.group, person).summary().items() if value == value}

@@ -3,6 +3,7 @@ from typing import Any
 
 from mprd_pyg.data.pedestrian.synthetic import write_synthetic
 from mprd_pyg.graph import KNNGraph
+from mprd_pyg.losses import BinomialDeviance, MultiPositiveInfoNCE, SoftTargets
 from mprd_pyg.pretraining import supervised
 from mprd_pyg.relations import Relation
 from mprd_pyg.training import Learner, MemoryGraph
@@ -43,6 +44,13 @@ def add_learner(parser: cli.Parser, group: str, defaults: dict[str, Any]) -> Non
     """The options of a :class:`Learner`."""
     parser.add_class_arguments(Learner, group, instantiate=False, skip=LEARNER)
     parser.set_defaults({f"{group}.{option}": value for option, value in defaults.items()})
+
+
+def add_loss_option(parser: cli.Parser) -> None:
+    """The loss between live features and the memory."""
+    parser.add_subclass_arguments((BinomialDeviance, MultiPositiveInfoNCE, SoftTargets), "loss", required=False,
+                                  help="BinomialDeviance (MPRD's), MultiPositiveInfoNCE or SoftTargets")
+    parser.set_defaults({"loss": {"class_path": "mprd_pyg.losses.BinomialDeviance"}})
 
 
 def add_relation_options(parser: cli.Parser, help: str | None, **knn: Any) -> None:

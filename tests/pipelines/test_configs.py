@@ -1,11 +1,12 @@
 """Every shipped configuration loads, prints its resolved form, and fails well when the data are not there."""
 import pytest
 
-from pipelines import link_prediction, mprd, patch_mprd, paul, pretrain
+from pipelines import cluster_contrast, link_prediction, mprd, patch_mprd, paul, pretrain
 from pipelines.command_line import cli
 
 CONFIGS = sorted(str(path.relative_to(cli.shipped_config(""))) for path in cli.shipped_config("").rglob("*.yaml"))
-PIPELINES = {"link_prediction": link_prediction, "mprd": mprd, "patch_mprd": patch_mprd, "paul": paul, "pretrain": pretrain}
+PIPELINES = {"cluster_contrast": cluster_contrast, "link_prediction": link_prediction, "mprd": mprd,
+             "patch_mprd": patch_mprd, "paul": paul, "pretrain": pretrain}
 
 
 @pytest.mark.parametrize("config", CONFIGS)
