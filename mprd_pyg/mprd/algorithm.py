@@ -8,7 +8,7 @@ from torch import Tensor
 from mprd_pyg.losses import BinomialDeviance
 from mprd_pyg.mprd.gcn_training import GCNTraining
 from mprd_pyg.relations import Relation
-from mprd_pyg.training import Learner, LinearSchedule, MemoryGraph, PairBook, Phase, StepSchedule, group_figures, once
+from mprd_pyg.training import Learner, LinearSchedule, MemoryGraph, PairBook, Phase, StepSchedule, group_figures
 
 
 class MPRD:
@@ -27,8 +27,9 @@ class MPRD:
         epochs: T.
         memory_update: ``"before"`` the loss as in Alg. 1, or ``"after"``.
         calibrate_neck: set the new BatchNorm's statistics to those of the training images at the start.
-        relate_every: ``"step"`` judges the pairs of each batch's images, as in Alg. 1; ``"epoch"`` those of all images
-            before the epoch's first step, for relations that look at the whole graph.
+        relate_every: 1 judges the pairs of each batch's images, as in Alg. 1. With k > 1 the pairs of all images are
+            judged every k steps, and with 0 once, at the epoch's first step, for relations that look at the whole
+            graph.
 
     Raises:
         ValueError: an unknown option, or a relation that reads identities where all are unknown.
@@ -38,11 +39,11 @@ class MPRD:
                  gcn: GCNTraining | None = None, loss: torch.nn.Module | None = None,
                  gamma: LinearSchedule | None = None, epochs: int = 40,
                  memory_update: Literal["before", "after"] = "before", calibrate_neck: bool = False,
-                 relate_every: Literal["step", "epoch"] = "step"):
-        for name, value, known in (("memory_update", memory_update, ("before", "after")),
-                                   ("relate_every", relate_every, ("step", "epoch"))):
-            if value not in known:
-                raise ValueError(f"{name} must be {' or '.join(map(repr, known))}, got {value!r}")
+                 relate_every: int = 1):
+        if memory_update not in ("before", "after"):
+            raise ValueError(f"memory_update must be 'before' or 'after', got {memory_update!r}")
+        if relate_every < 0:
+            raise ValueError(f"relate_every is a number of steps, or 0 for once per epoch, got {relate_every}")
         relation.check(learner.images)
         self.learner, self.connect, self.relation, self.gcn = learner, connect, relation, gcn
         self.memory, self.pairs = connect.memory, pairs or PairBook(learner.images)
@@ -57,30 +58,35 @@ class MPRD:
 
     def training_step(self, images: Tensor, rows: Tensor) -> dict[str, Tensor | float]:
         """One step of the CNN with the GCN fixed (Sec. 4.1): images (B, 3, H, W) and rows (B,)."""
-        x = self.learner(images, rows)                                                              # embed
+        x, figures = self.learner(images, rows), {}                                                 # embed
         bank = self.memory.bank[0]  # a view: what is written below is read by the loss
         if self.memory_update == "before":
             self.memory.update(rows, x.detach(), self.rate)                                         # remember
-        if self.relate_every == "step":
+        if self.relate_every == 1:
             graph = self.connect(rows, self.relation.reach)[0]                                      # connect
             pairs = self.relation(graph)                                                            # relate
             self.pairs.add([pairs], [graph])
         else:
+            figures = self.relate_all()
             pairs = self.pairs.of(rows)
+            self.pairs.add([pairs])
         positives = pairs.edge_index[:, pairs.believed]
         loss = self.loss(x[:, 0], bank, positives, rows)                                            # compare
         self.learner.step(loss)
         if self.memory_update == "after":
             self.memory.update(rows, x.detach(), self.rate)
-        return {"loss": loss.detach(), "positives": positives.shape[1] / len(rows)}
+        return {"loss": loss.detach(), "positives": positives.shape[1] / len(rows), **figures}
 
     def relate_all(self) -> dict[str, float]:
-        """Judge the pairs of all images by the memory as it is."""
+        """Where it is time to, judge the pairs of all images by the memory as it is; figures of their groups, if any."""
+        step = self.pairs.num_steps
+        if step % self.relate_every if self.relate_every else step:
+            return {}
         rows = torch.arange(self.learner.images.num_unlabelled, device=self.memory.bank.device)
         graph = self.connect(rows, self.relation.reach)[0]
         pairs = self.relation(graph)
-        believed = self.pairs.add([pairs], [graph])
-        return {"positives": float(believed) / len(rows), **group_figures(pairs, self.learner.images)}
+        self.pairs.keep(pairs, graph)
+        return group_figures(pairs, self.learner.images)
 
     @property
     def rate(self) -> float:
@@ -104,8 +110,6 @@ class MPRD:
         """First the GCN with the CNN fixed, then the CNN with the GCN fixed."""
         if self.gcn is not None:
             yield self.gcn.phase(epoch, self.pairs.believed)
-        if self.relate_every == "epoch":
-            yield once("relate", self.relate_all)
         yield self.learner.phase("cnn", epoch, self.training_step)
 
     def end_epoch(self, epoch: int) -> dict[str, float]:

@@ -25,6 +25,7 @@ class PairBook:
 
     Attributes:
         believed: P_i of the last closed epoch, without i itself.
+        num_steps: how often :meth:`add` was called in this epoch.
     """
 
     def __init__(self, images: TrainImages, branches: int = 1, listeners: Sequence[Listener] = ()):
@@ -33,9 +34,10 @@ class PairBook:
         self.believed = NeighbourLists(torch.zeros(count + 1, dtype=torch.long, device=device),
                                        torch.zeros(0, dtype=torch.long, device=device))
         self.judged: list[Data] = []
-        self.num_capped = 0
+        self.kept = concat_pairs([], count).to(device)
+        self.num_steps = self.num_capped = 0
 
-    def add(self, pairs: Sequence[Data], graphs: Sequence[Data]) -> Tensor:
+    def add(self, pairs: Sequence[Data], graphs: Sequence[Data] = ()) -> Tensor:
         """Note what a step judged, a ``Data`` per branch, of which ``graphs``.
 
         Returns:
@@ -47,12 +49,18 @@ class PairBook:
             self.judged[-1].branch = branch
         else:
             self.judged.extend(pairs)
+        self.num_steps += 1
         self.num_capped += sum(graph.num_capped for graph in graphs)
         return torch.stack([part.believed.sum() for part in pairs]).sum()
 
+    def keep(self, pairs: Data, graph: Data) -> None:
+        """Keep the judged pairs of all images, for :meth:`of`, until others are kept or the epoch is closed."""
+        self.kept = pairs
+        self.num_capped += graph.num_capped
+
     def of(self, rows: Tensor) -> Data:
-        """The pairs judged so far, of the nodes ``rows`` (R,)."""
-        pairs = self.judged[0] if len(self.judged) == 1 else concat_pairs(self.judged, self.images.num_unlabelled)
+        """Those of the kept pairs that are of the nodes ``rows`` (R,)."""
+        pairs = self.kept
         asked = torch.zeros(self.images.num_unlabelled, dtype=torch.bool, device=rows.device)
         asked[rows] = True
         keep = asked[pairs.edge_index[1]]
@@ -62,6 +70,7 @@ class PairBook:
         """Keep P_i, tell the listeners, forget the pairs; returns the epoch's metrics."""
         count = self.images.num_unlabelled
         pairs, self.judged = concat_pairs(self.judged, count), []
+        self.kept, self.num_steps = concat_pairs([], count).to(self.images.camera.device), 0
         edges = pairs.edge_index[:, pairs.believed]
         key, votes = (edges[1] * count + edges[0]).unique(return_counts=True)
         key = key[2 * votes >= self.branches]
@@ -82,18 +91,19 @@ class PairBook:
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        """P_i and the pairs judged so far in this epoch."""
+        """P_i, the pairs judged so far in this epoch, and those that are kept."""
         return {"believed": {"ptr": self.believed.ptr, "neighbour": self.believed.neighbour},
                 "judged": pair_fields(concat_pairs(self.judged, self.images.num_unlabelled)),
-                "num_capped": self.num_capped}
+                "kept": pair_fields(self.kept), "num_steps": self.num_steps, "num_capped": self.num_capped}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load what :meth:`state_dict` returned."""
         device = self.images.camera.device
         self.believed = NeighbourLists(*(state["believed"][key].to(device) for key in ("ptr", "neighbour")))
-        judged = {key: value.to(device) for key, value in state["judged"].items()}
-        self.judged = [Data(**judged, num_nodes=self.images.num_unlabelled)] if judged["edge_index"].numel() else []
-        self.num_capped = state["num_capped"]
+        judged, self.kept = (Data(**{key: value.to(device) for key, value in state[name].items()},
+                                  num_nodes=self.images.num_unlabelled) for name in ("judged", "kept"))
+        self.judged = [judged] if judged.num_edges else []
+        self.num_steps, self.num_capped = state["num_steps"], state["num_capped"]
 
 
 def group_figures(pairs: Data, images: TrainImages) -> dict[str, float]:

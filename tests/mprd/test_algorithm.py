@@ -68,7 +68,7 @@ def test_one_step_is_algorithm_1_with_equations_1_and_8(memory_update):
     loss.backward()
 
     figures = method.training_step(images, rows)
-    assert float(figures["loss"]) == pytest.approx(float(loss), rel=1e-5) and figures["positives"] == 2
+    assert float(figures["loss"]) == pytest.approx(loss.item(), rel=1e-5) and figures["positives"] == 2
     torch.testing.assert_close(method.memory.bank[0], new)
     rates = {id(p): group["lr"] for group in method.learner.optimizer.param_groups for p in group["params"]}
     assert sorted(set(rates.values())) == [0.01, 0.1]
@@ -152,6 +152,24 @@ def test_believed_pairs_feed_the_next_epoch_and_the_figures():
     assert figures["pairs/precision"] == figures["pairs/recall"] == 1 and figures["pairs/count"] == N * 3
     assert records[0][0] == 1 and records[0][1].edge_index.shape[1] == N * 3
     assert method.pairs.believed.ptr.diff().tolist() == [3] * N
+
+
+@pytest.mark.parametrize(("every", "calls"), [(1, [5, 5, 5, 5]), (2, [N, N]), (0, [N])])
+def test_pairs_of_all_images_are_judged_every_k_steps(every, calls):
+    asked = []
+
+    class Counted(KNearest):
+        def __call__(self, graph):
+            asked.append(len(graph.rows))
+            return super().__call__(graph)
+
+    method = make(relation=Counted(2), relate_every=every)
+    *_, cnn = method.phases(1)
+    figures = [cnn.step(batch) for batch in cnn.batches(0)]
+    assert asked == calls and [step["positives"] for step in figures] == [2] * 4
+    assert method.end_epoch(1)["pairs/believed"] == 2 * N
+    with pytest.raises(ValueError, match="relate_every is a number of steps"):
+        make(relate_every=-1)
 
 
 def test_what_is_not_finite_names_the_image():

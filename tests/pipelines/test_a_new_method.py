@@ -48,12 +48,15 @@ class NearestAtTheStart:
     def relabel(self):
         step_taken("relabel")
         graph = self.connect(self.rows)[0]                                  # connect
-        self.pairs.add([self.relation(graph)], [graph])                     # relate
+        self.pairs.keep(self.relation(graph), graph)                        # relate
 
     def training_step(self, images, rows):
         step_taken("step")
         x = self.learner(images, rows)                                      # embed
-        loss = self.loss(x[:, 0], self.memory.bank[0], self.pairs.of(rows).edge_index, rows)  # compare
+        pairs = self.pairs.of(rows)
+        self.pairs.add([pairs])
+        positives = pairs.edge_index[:, pairs.believed]
+        loss = self.loss(x[:, 0], self.memory.bank[0], positives, rows)     # compare
         self.learner.step(loss)
         self.memory.update(rows, x.detach(), self.rate)                     # remember
         return {"loss": loss.detach()}
