@@ -78,7 +78,7 @@ class MPRD:
         return {"loss": loss.detach(), "positives": positives.shape[1] / len(rows), **figures}
 
     def relate_all(self) -> dict[str, float]:
-        """Where it is time to, judge the pairs of all images by the memory as it is; figures of their groups, if any."""
+        """Judge the pairs of all images, where it is time to, by the memory as it is; figures of their groups."""
         step = self.pairs.num_steps
         if step % self.relate_every if self.relate_every else step:
             return {}
