@@ -10,30 +10,23 @@ from jsonargparse import Namespace
 from mprd_pyg.data.views import training_view
 from mprd_pyg.graph import PairSubgraphs
 from mprd_pyg.models import PairClassifier
-from paul import IPFL, LEARNER, PAUL, Pedal
+from paul import LEARNER, PAUL
 from paul.patch_mprd import BranchGCN, BranchGCNTraining, PatchMPRD
-from paul.surrogate_view import paul_view, surrogate_view
+from paul.surrogate_view import paul_view
 from pipelines.command_line import cli
-from pipelines.command_line.network_options import add_network
-from pipelines.command_line.training_options import add_relation_options, training_parser
+from pipelines.command_line.training_options import add_paul_options, training_parser
 from pipelines.command_line.training_run import TrainingRun
 
 
 def make_parser() -> cli.Parser:
     """Flags and YAML keys: the typed parameters of the parts."""
     parser = training_parser("patch_mprd", __doc__, LEARNER)
-    add_network(parser)
-    add_relation_options(parser, None, k=10, metric="l2")
+    add_paul_options(parser, None)
     parser.add_class_arguments(PairSubgraphs, "subgraphs")
     parser.add_class_arguments(PairClassifier, "gcn", skip={"dim"}, instantiate=False)
     parser.add_class_arguments(BranchGCN, "judge", skip={"classifier", "subgraphs"}, instantiate=False)
     parser.add_class_arguments(BranchGCNTraining, "gcn_training", instantiate=False,
                                skip={"relation", "learner", "connect", "perturbed_view"})
-    parser.add_class_arguments(Pedal, "pedal", skip={"k"})
-    parser.add_class_arguments(IPFL, "ipfl")
-    parser.add_class_arguments(PAUL, "method", instantiate=False, skip={
-        "learner", "connect", "relation", "pedal", "ipfl", "pairs", "projection"})
-    parser.add_function_arguments(surrogate_view, "surrogate", skip={"height", "width"})
     parser.add_function_arguments(training_view, "perturbed", skip={"height", "width", "perturbed"})
     return parser
 

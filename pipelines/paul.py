@@ -7,26 +7,20 @@ import sys
 
 from jsonargparse import Namespace
 
-from paul import IPFL, LEARNER, PAUL, Pedal
-from paul.surrogate_view import paul_view, surrogate_view
+from paul import LEARNER, PAUL
+from paul.surrogate_view import paul_view
 from pipelines.command_line import cli
-from pipelines.command_line.network_options import add_network, build_network
+from pipelines.command_line.network_options import build_network
 from pipelines.command_line.ranking import nested, table_of
 from pipelines.command_line.style_options import add_style_options
-from pipelines.command_line.training_options import add_relation_options, training_parser
+from pipelines.command_line.training_options import add_paul_options, training_parser
 from pipelines.command_line.training_run import TrainingRun
 
 
 def make_parser() -> cli.Parser:
     """Flags and YAML keys: the typed parameters of the parts."""
     parser = training_parser("paul", __doc__, LEARNER)
-    add_network(parser)
-    add_relation_options(parser, "which patches are similar; null is the paper's k nearest", k=10, metric="l2")
-    parser.add_class_arguments(Pedal, "pedal", skip={"k"})
-    parser.add_class_arguments(IPFL, "ipfl")
-    parser.add_class_arguments(PAUL, "method", instantiate=False, skip={
-        "learner", "connect", "relation", "pedal", "ipfl", "pairs", "projection"})
-    parser.add_function_arguments(surrogate_view, "surrogate", skip={"height", "width"})
+    add_paul_options(parser, "which patches are similar; null is the paper's k nearest")
     parser.add_argument("--ablation", type=bool, default=False,
                         help="where both losses are in use, train with each alone too, from the same start (Table 3)")
     add_style_options(parser, "none")

@@ -7,8 +7,11 @@ from mprd_pyg.losses import BinomialDeviance, MultiPositiveInfoNCE, SoftTargets
 from mprd_pyg.pretraining import supervised
 from mprd_pyg.relations import Relation
 from mprd_pyg.training import Learner, MemoryGraph
+from paul import IPFL, PAUL, Pedal
+from paul.surrogate_view import surrogate_view
 from pipelines.command_line import cli
 from pipelines.command_line.dataset import DataOptions
+from pipelines.command_line.network_options import add_network
 
 LEARNER = {"fabric", "network", "images", "view", "seed"}
 SYNTHETIC = {"root", "domain", "seed", "height", "width"}
@@ -44,6 +47,17 @@ def add_learner(parser: cli.Parser, group: str, defaults: dict[str, Any]) -> Non
     """The options of a :class:`Learner`."""
     parser.add_class_arguments(Learner, group, instantiate=False, skip=LEARNER)
     parser.set_defaults({f"{group}.{option}": value for option, value in defaults.items()})
+
+
+def add_paul_options(parser: cli.Parser, help: str | None) -> None:
+    """The network and losses of PAUL, and its relation as in :func:`add_relation_options`."""
+    add_network(parser)
+    add_relation_options(parser, help, k=10, metric="l2")
+    parser.add_class_arguments(Pedal, "pedal", skip={"k"})
+    parser.add_class_arguments(IPFL, "ipfl")
+    parser.add_class_arguments(PAUL, "method", instantiate=False, skip={
+        "learner", "connect", "relation", "pedal", "ipfl", "pairs", "projection"})
+    parser.add_function_arguments(surrogate_view, "surrogate", skip={"height", "width"})
 
 
 def add_loss_option(parser: cli.Parser) -> None:
