@@ -32,7 +32,8 @@ class BinomialDeviance(nn.Module):
         self.delta, self.alpha, self.lambda1, self.lambda2 = delta, alpha, lambda1, lambda2
         self.hard_fraction = hard_fraction
 
-    def forward(self, x: Tensor, bank: Tensor, positives: Tensor, index: Tensor) -> Tensor:
+    def forward(self, x: Tensor, bank: Tensor, positives: Tensor, index: Tensor,
+                likelihood: Tensor | None = None) -> Tensor:
         """Compute the loss.
 
         Args:
@@ -41,6 +42,7 @@ class BinomialDeviance(nn.Module):
             positives: (2, E) edges j -> i of believed pairs, i (row 1) being among ``index``. P_i always
                 contains i as well.
             index: (B,) distinct memory rows of the batch.
+            likelihood: (E,) of the pairs; not read.
 
         Returns:
             scalar, the mean over the batch.

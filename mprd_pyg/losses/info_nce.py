@@ -25,7 +25,8 @@ class MultiPositiveInfoNCE(nn.Module):
             raise ValueError(f"temperature must be positive, got {temperature}")
         self.temperature = temperature
 
-    def forward(self, x: Tensor, bank: Tensor, positives: Tensor, index: Tensor) -> Tensor:
+    def forward(self, x: Tensor, bank: Tensor, positives: Tensor, index: Tensor,
+                likelihood: Tensor | None = None) -> Tensor:
         """Compute the loss.
 
         Args:
@@ -33,6 +34,7 @@ class MultiPositiveInfoNCE(nn.Module):
             bank: (N, d) memory, unit rows.
             positives: (2, E) edges j -> i of believed pairs, i (row 1) being among ``index``.
             index: (B,) distinct memory rows of the batch.
+            likelihood: (E,) of the pairs; not read.
 
         Returns:
             scalar, the mean over the batch.

@@ -71,7 +71,7 @@ class MPRD:
             pairs = self.pairs.of(rows)
             self.pairs.add([pairs])
         positives = pairs.edge_index[:, pairs.believed]
-        loss = self.loss(x[:, 0], bank, positives, rows)                                            # compare
+        loss = self.loss(x[:, 0], bank, positives, rows, pairs.likelihood[pairs.believed])          # compare
         self.learner.step(loss)
         if self.memory_update == "after":
             self.memory.update(rows, x.detach(), self.rate)
