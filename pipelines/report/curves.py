@@ -3,7 +3,7 @@ import pandas as pd
 
 from pipelines.report.blocks import Picture, Pictures, Section, Text
 from pipelines.report.drawing import epoch_chart
-from pipelines.report.missing import Missing
+from pipelines.report.missing import Missing, NotApplicable
 from pipelines.runs.run import Run
 
 MEANING = {  # title, what to see
@@ -35,6 +35,8 @@ def curves(run: Run) -> Section:
     """One small chart per figure of the log."""
     history = run.history.fillna({"knn/capped": 0})
     if not len(history):
+        if run.finished:
+            raise NotApplicable("nothing was trained in epochs")
         raise Missing("no epoch is finished yet")
     pictures = [picture for name, label in METRICS if (picture := _metric(run, name, label)) is not None]
     rest = [name for name in history if not name.startswith(ELSEWHERE) and pd.api.types.is_numeric_dtype(history[name])]

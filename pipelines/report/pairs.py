@@ -13,7 +13,9 @@ EPOCHS, CAMERA_PAIRS = 40, 45  # shown at most
 
 def pair_quality(run: Run) -> Section:
     """Curves over all pairs, and a map with a line per camera pair and a column per epoch."""
-    if run.pipeline in ("pretrain", "link_prediction"):
+    if run.pipeline == "link_prediction":
+        raise NotApplicable
+    if run.pipeline == "pretrain":
         raise NotApplicable("the network is trained with labels, so no pairs are believed")
     shown = np.linspace(0, len(run.epochs) - 1, min(EPOCHS, len(run.epochs))).round().astype(int)
     epochs = [run.epochs[place] for place in np.unique(shown)]

@@ -13,6 +13,8 @@ WRONG, LOST, NODES = 3, 2, 30  # pairs of each kind, images around a pair
 
 def wrong_pairs(run: Run) -> Section:
     """The most firmly believed wrong pairs, and for comparison right ones that were turned down."""
+    if run.pipeline == "link_prediction":
+        raise NotApplicable
     if not run.has_subgraphs:
         raise NotApplicable("no pair subgraphs were saved" + ("" if run.finished else " yet"))
     saved = run.subgraphs()
