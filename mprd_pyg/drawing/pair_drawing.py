@@ -65,7 +65,8 @@ def draw_pair(data: Data, most: int = 40, image: Callable[[int], Image.Image] | 
         most: nodes shown; more are counted ("+12 more"), the least similar ones first.
         image: node -> its image; by default the files ``data.path`` are read.
         title: replaces the first line.
-        statistics: names and values (a dict or a pandas Series) to list beside the picture, such as some of ``data.pair_statistics``.
+        statistics: names and values (a dict or a pandas Series) to list beside the picture, such as some of
+            ``data.pair_statistics``.
 
     Raises:
         FileNotFoundError: an image is not where ``data.path`` says.
