@@ -24,6 +24,8 @@ def groups(run: Run) -> Section:
     figures = run.history.set_index("epoch").filter(regex=f"^{phase}({'|'.join(FIGURES)})$")
     label = last_groups(run)
     table = describe_groups(label, run.images["person_id"].to_numpy()[:len(label)])
+    sheets = _sheets(run, label, table)
+    frames = {tile.frame for sheet in sheets for tile in sheet.tiles}
     return Section("groups", "Which images it took for one person", "The groups are compared with identities here, "
                    "which the run did not read.", [
                        Pictures(_curves(figures.rename(columns=lambda name: name.removeprefix(phase)))),
@@ -32,7 +34,7 @@ def groups(run: Run) -> Section:
                               ("B-cubed F", "the same of each image's group and each image's person, averaged over "
                                             "images: large groups weigh less."),
                               ("purity", "share of the person with most images in the group.")]),
-                       Strips(_sheets(run, label, table), LEGEND)])
+                       Strips(sheets, [line for line in LEGEND if line[0] in frames], short=True)])
 
 
 def last_groups(run: Run) -> np.ndarray:

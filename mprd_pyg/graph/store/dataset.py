@@ -31,8 +31,8 @@ class PairSubgraphDataset(Dataset):
     different, -1 unknown), ``epoch`` and ``branch`` of the pair, and ``pair_statistics`` (1, F) where they were saved,
     whose names are ``dataset.statistic_names`` (NaN for pairs that were saved without); ``x`` (n, d) from the saved
     memory; and of its nodes ``path`` (a list), ``person_id`` and ``camera_id``, where the image table has them.
-    Slices, lists, masks and index tensors give datasets; ``dataset.table`` and ``dataset.statistics`` (pandas) have one row for each of their
-    graphs, in their order.
+    Slices, lists, masks and index tensors give datasets; ``dataset.table`` and ``dataset.statistics`` (pandas) have one
+    row for each of their graphs, in their order.
 
     Args:
         root: folder of the store.
