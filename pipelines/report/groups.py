@@ -26,8 +26,8 @@ def groups(run: Run) -> Section:
     table = describe_groups(label, run.images["person_id"].to_numpy()[:len(label)])
     sheets = _sheets(run, label, table)
     frames = {tile.frame for sheet in sheets for tile in sheet.tiles}
-    return Section("groups", "Which images it took for one person", "The groups are compared with identities here, "
-                   "which the run did not read.", [
+    return Section("groups", "Which images it took for one person", "Identities are used here to check the groups, "
+                   "not to find them.", [
                        Pictures(_curves(figures.rename(columns=lambda name: name.removeprefix(phase)))),
                        Terms([("pairwise F", "harmonic mean of the shares of pairs within groups that are of one "
                                              "person, and of pairs of one person that are within a group."),
@@ -87,7 +87,8 @@ def _sheet(run: Run, kind: str, rows: np.ndarray, group) -> Strip:
     tiles = [Tile(data_uri(photo(run.image(image.path), HEIGHT)),
                   "right" if image.own else "wrong" if image.person_id >= 0 else "junk", f"c{image.camera_id}",
                   image.path) for image in shown.itertuples()]
-    note = f"{group.size} images in {images['camera_id'].nunique()} cameras"
+    cameras = images["camera_id"].nunique()
+    note = f"{len(rows)} images in {cameras} camera{'s' * (cameras != 1)}"
     if group.purity == group.purity:
         people = images.loc[images["person_id"] >= 0, "person_id"].nunique()
         note += f", {people} {'person' if people == 1 else 'people'}, purity {100 * group.purity:.0f} %"
