@@ -10,7 +10,7 @@ from mprd_pyg.graph import PairStatistics, PairSubgraphs, PairSubgraphWriter
 from mprd_pyg.graph.pairs.statistics import CAMERA_RECIPROCAL, GROUP, NEIGHBOURHOOD, RECIPROCAL, SIMILARITY
 from mprd_pyg.training import MemoryGraph
 
-SEARCHED = 5000  # images among which the neighbours of all of them are found in seconds
+SEARCHED = 3000  # images among which the neighbours of all of them are found in a second or two
 
 
 class SubgraphSamples:

@@ -159,8 +159,8 @@ def grouped(crops, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "groups"
     assert run(cluster_contrast, "--data.card", "folder", "--data.root", crops, "--data.pattern",
                r"p(?P<person>\d+)c(?P<camera>\d).*", "--out", out, *SMALL, *TRUNK, "--knn.k", "2", "--method.epochs",
-               "2", "--method.steps", "2", "--method.groups_per_batch", "3", "--method.images_per_group", "2", "--groups",
-               "Groups", "--groups.base", "KNearest", "--groups.base.k", "1", "--groups.finder",
+               "2", "--method.steps", "2", "--method.groups_per_batch", "3", "--method.images_per_group", "2",
+               "--groups", "Groups", "--groups.base", "KNearest", "--groups.base.k", "1", "--groups.finder",
                "ConnectedComponents") == 0
     return out
 
