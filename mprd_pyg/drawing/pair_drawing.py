@@ -1,5 +1,5 @@
 """A picture of a pair subgraph: what the classifier was shown, and what it made of it."""
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from mprd_pyg.drawing.pair_marks import (
 from mprd_pyg.files import replacing
 
 FAINT, RIGHT, WRONG = "#7b818c", "#1d7a46", "#b3261e"
-HEADER, FOOTER, NARROWEST = 1.75, 1.15, 19.0  # tile widths
+HEADER, FOOTER, NARROWEST, ASIDE = 1.75, 1.15, 19.0, 6.5  # tile widths
 
 
 class Picture(Figure):
@@ -53,7 +53,7 @@ class Picture(Figure):
 
 
 def draw_pair(data: Data, most: int = 40, image: Callable[[int], Image.Image] | None = None,
-              title: str | None = None) -> Picture:
+              title: str | None = None, statistics: Mapping[str, float] | None = None) -> Picture:
     """Draw one graph of a :class:`PairSubgraphDataset` (or of a batch of :class:`PairSubgraphs`).
 
     The roots are large; on the left are the neighbours of the first, on the right those of the second, between them
@@ -65,6 +65,8 @@ def draw_pair(data: Data, most: int = 40, image: Callable[[int], Image.Image] | 
         most: nodes shown; more are counted ("+12 more"), the least similar ones first.
         image: node -> its image; by default the files ``data.path`` are read.
         title: replaces the first line.
+        statistics: names and values (a dict or a pandas Series) to list beside the picture, such as some of
+            ``data.pair_statistics``.
 
     Raises:
         FileNotFoundError: an image is not where ``data.path`` says.
@@ -82,8 +84,9 @@ def draw_pair(data: Data, most: int = 40, image: Callable[[int], Image.Image] | 
     side = sides(edges, roots, data.num_nodes)
     layout = lay_out(side, weight, most, aspect)
     width, height = layout.extent
-    full = max(width, NARROWEST)
-    picture = Picture(figsize=(full * TILE, (height + HEADER + FOOTER) * TILE), facecolor=PAPER)
+    listed = {} if statistics is None else dict(statistics)
+    full, aside = max(width, NARROWEST), ASIDE if listed else 0
+    picture = Picture(figsize=((full + aside) * TILE, (height + HEADER + FOOTER) * TILE), facecolor=PAPER)
     axes = picture.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     draw_edges(axes, layout, edges, strength, roots)
@@ -99,7 +102,11 @@ def draw_pair(data: Data, most: int = 40, image: Callable[[int], Image.Image] | 
         axes.text(x, y, f"+{count}\nmore", ha="center", va="center", fontsize=6.5, color=INK, zorder=4)
     _header(axes, data, title, width / 2, height)
     _footer(axes, data, None if similarity is None else (low, high), width / 2)
-    axes.set_xlim((width - full) / 2, (width + full) / 2)
+    for line, (name, value) in enumerate(listed.items()):
+        left, y = (width + full) / 2, height / 2 + ((len(listed) - 1) / 2 - line) * min(0.6, height / len(listed))
+        axes.text(left, y, name.replace("_", " "), va="center", fontsize=9, color=FAINT)
+        axes.text(left + ASIDE - 0.8, y, f"{value:.3g}", ha="right", va="center", fontsize=9, color=INK)
+    axes.set_xlim((width - full) / 2, (width + full) / 2 + aside)
     axes.set_ylim(-FOOTER, height + HEADER)
     return picture
 

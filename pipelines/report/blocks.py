@@ -64,11 +64,12 @@ class Tile:
 
 @dataclass
 class Strip:
-    """A row of tiles."""
+    """A row of tiles, ``small`` ones for a contact sheet."""
 
     title: str
     tiles: list[Tile]
     note: str = ""
+    small: bool = False
 
 
 @dataclass

@@ -3,13 +3,14 @@ import pandas as pd
 
 from pipelines.report.blocks import Picture, Pictures, Section, Text
 from pipelines.report.drawing import epoch_chart
-from pipelines.report.missing import Missing
+from pipelines.report.groups import FIGURES
+from pipelines.report.missing import Missing, NotApplicable
 from pipelines.runs.run import Run
 
 MEANING = {  # title, what to see
     "gcn/loss": ("Loss of the GCN", "Cross-entropy (MPRD Eq. 6). At 0 it may have memorised its few labelled people."),
     "gcn/eta": ("Weight of the labelled pairs", "MPRD Eq. 10; it falls as more pairs are believed."),
-    "cnn/loss": ("Loss of the network", "On believed pairs and hard negatives (MPRD Eq. 2)."),
+    "cnn/loss": ("Loss of the network", "MPRD's is on believed pairs and hard negatives (Eq. 2)."),
     "cnn/positives": ("Believed pairs per image", "None, or all neighbours: the relation does not choose."),
     "paul/loss": ("Loss", "Sum of both of PAUL's losses (Eq. 4)."),
     "paul/pedal": ("Patch loss", "PAUL Eq. 2: similar patches attract each other."),
@@ -35,9 +36,12 @@ def curves(run: Run) -> Section:
     """One small chart per figure of the log."""
     history = run.history.fillna({"knn/capped": 0})
     if not len(history):
+        if run.finished:
+            raise NotApplicable("nothing was trained in epochs")
         raise Missing("no epoch is finished yet")
     pictures = [picture for name, label in METRICS if (picture := _metric(run, name, label)) is not None]
-    rest = [name for name in history if not name.startswith(ELSEWHERE) and pd.api.types.is_numeric_dtype(history[name])]
+    rest = [name for name in history if not name.startswith(ELSEWHERE) and name.rpartition("/")[2] not in FIGURES
+            and pd.api.types.is_numeric_dtype(history[name])]
     constant = [name for name in rest if history[name].nunique() < 2]
     pictures += [_column(history, name) for name in rest if name not in constant]
     blocks = [Pictures(pictures)]

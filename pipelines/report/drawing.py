@@ -66,7 +66,9 @@ def epoch_chart(title: str, series: dict[str, pd.Series], caption: str = "", bot
         for (name, values), colour in zip(series.items(), SERIES, strict=False):
             axes.plot(values.index, values, color=colour, marker="o", markersize=3.5, label=name)
         axes.margins(y=0.12)
-        axes.set_ylim(bottom=bottom)
+        if bottom is not None:
+            top = axes.get_ylim()[1]
+            axes.set_ylim(bottom, top + 0.06 * (top - bottom))
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
         axes.set_xlim(epochs.min() - 0.2, epochs.max() + 0.2)

@@ -22,6 +22,8 @@ def builders() -> list[tuple[str, Callable[[Run], Section]]]:
     from pipelines.report.cameras import cameras
     from pipelines.report.curves import curves
     from pipelines.report.embedding import embedding
+    from pipelines.report.groups import groups
+    from pipelines.report.importance import importance
     from pipelines.report.links import links
     from pipelines.report.pairs import pair_quality
     from pipelines.report.patches import patches
@@ -29,9 +31,10 @@ def builders() -> list[tuple[str, Callable[[Run], Section]]]:
     from pipelines.report.subgraphs import wrong_pairs
     from pipelines.report.summary import metrics, what_was_run
 
-    return [("Metrics", metrics), ("Ranking lists", rankings), ("Links", links), ("Curves", curves),
-            ("Believed pairs", pair_quality), ("Wrongly believed pairs", wrong_pairs), ("Patches", patches),
-            ("Map of the features", embedding), ("From camera to camera", cameras), ("What was run", what_was_run)]
+    return [("Metrics", metrics), ("Ranking lists", rankings), ("Links", links), ("Deciding statistics", importance),
+            ("Curves", curves), ("Believed pairs", pair_quality), ("Groups", groups),
+            ("Wrongly believed pairs", wrong_pairs), ("Patches", patches), ("Map of the features", embedding),
+            ("From camera to camera", cameras), ("What was run", what_was_run)]
 
 
 def make_report(folder: str | Path, image_root: str | Path | None = None) -> Path:

@@ -3,6 +3,7 @@ import numpy as np
 import pandas as pd
 
 from mprd_pyg.evaluation import CameraPairs, pairs_by_camera
+from pipelines.report.added_pairs import added_curve
 from pipelines.report.blocks import Picture, Pictures, Section, Terms
 from pipelines.report.drawing import epoch_chart, heatmap, panel, svg
 from pipelines.report.missing import Missing, NotApplicable
@@ -13,7 +14,9 @@ EPOCHS, CAMERA_PAIRS = 40, 45  # shown at most
 
 def pair_quality(run: Run) -> Section:
     """Curves over all pairs, and a map with a line per camera pair and a column per epoch."""
-    if run.pipeline in ("pretrain", "link_prediction"):
+    if run.pipeline == "link_prediction":
+        raise NotApplicable
+    if run.pipeline == "pretrain":
         raise NotApplicable("the network is trained with labels, so no pairs are believed")
     shown = np.linspace(0, len(run.epochs) - 1, min(EPOCHS, len(run.epochs))).round().astype(int)
     epochs = [run.epochs[place] for place in np.unique(shown)]
@@ -29,6 +32,7 @@ def pair_quality(run: Run) -> Section:
     if not any(count.believed.any() for count in counts):
         raise Missing("no pair was believed in any epoch")
     pictures = [_curves(epochs, counts, figure) for figure in ("precision", "recall")]
+    pictures += added_curve(run, epochs)
     blocks = [Pictures(pictures), Terms([
         ("believed pair", "image j is taken for the person of image i, and pulls on its feature."),
         ("precision", "share of the believed pairs that do show one person."),

@@ -7,7 +7,7 @@ from pipelines.report.blocks import Details, Section, Table, Terms
 from pipelines.report.missing import Missing
 from pipelines.runs.run import Run
 
-LABELS = {"auc": "AUC", "ap": "AP", "rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10",
+LABELS = {"auc": "AUC", "ap": "AP", "rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "mrr": "MRR",
           "num_valid_queries": "queries counted", "num_skipped_queries": "queries skipped", "draws": "galleries drawn"}
 DEFINITIONS = {
     "mAP": "mean average precision: a query's average precision is the mean, over its right images, of the share of "
@@ -22,6 +22,7 @@ DEFINITIONS = {
     "num_skipped_queries": "queries without one, which are left out.",
     "auc": "probability that a true link is scored above a false one; 50 is chance.",
     "ap": "average precision of the pairs ranked by their score.",
+    "mrr": "mean reciprocal rank: of each true link among the false ones, 100 where it is scored above all of them.",
 }
 MODES = {"standard": "gallery images of the query's person and camera are not counted (the Market-1501 rule).",
          "cross": "no gallery image of the query's camera is counted.",
@@ -44,7 +45,7 @@ def what_was_run(run: Run) -> Section:
     facts = [("Method", run.title), ("Pairs judged by", run.fact("relation")),
              ("Data", card.get("title") or run.data_name), ("Graph", _graph(run.results.get("graph"))),
              ("Pairs" if run.pipeline == "link_prediction" else "Images", _counts(run.fact("counts", {}))),
-             ("Epochs", f"{epochs} of {run.record['epochs']}" if "epochs" in run.record else str(epochs)),
+             ("Epochs", f"{epochs} of {run.record['epochs']}" if "epochs" in run.record else str(epochs or "")),
              ("Started", run.record.get("started")), ("Training epochs took", minutes(seconds) if seconds else None),
              ("The whole call took", minutes(run.results["seconds"]) if "seconds" in run.results else None),
              ("Device", run.record.get("device")), ("Seed", run.fact("seed")),
@@ -80,7 +81,9 @@ def metrics(run: Run) -> Section:
     if run.results.get("rows"):
         blocks.append(_rows(run.results["rows"], "Parts of the method alone, trained from the same start; percent."))
     if run.results.get("baselines"):
-        blocks.append(_rows({run.title: after} | run.results["baselines"], "Beside simpler scores; percent."))
+        own = run.results.get("scorers") or {run.title: after}
+        chosen = f" The result is {run.results['result']}." if "result" in run.results else ""
+        blocks.append(_rows(own | run.results["baselines"], f"Beside simpler scores; percent.{chosen}"))
     meanings = DEFINITIONS | {name: f"share of true links scored above the {name[5:]} best false ones."
                               for name in names if name.startswith("hits@")}
     blocks.append(Terms([(LABELS.get(name, name), meanings[name]) for name in names if name in meanings]
@@ -97,7 +100,7 @@ def _rows(rows: dict[str, dict[str, dict[str, float]]], caption: str) -> Table:
     shown = [(mode, name) for mode in modes
              for name in (("mAP", "rank1") if mode in MODES else next(iter(rows.values())).get(mode, ()))]
     return Table(["", *(f"{LABELS.get(name, name)}, {mode}" for mode, name in shown)],
-                 [[row, *(_figure(name, figures.get(mode, {})) for mode, name in shown)]
+                 [[row.replace("_", " "), *(_figure(name, figures.get(mode, {})) for mode, name in shown)]
                   for row, figures in rows.items()], caption, numeric=True)
 
 

@@ -6,15 +6,19 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from mprd_pyg.graph import PairSubgraphs, PairSubgraphWriter
+from mprd_pyg.graph import PairStatistics, PairSubgraphs, PairSubgraphWriter
+from mprd_pyg.graph.pairs.statistics import CAMERA_RECIPROCAL, GROUP, NEIGHBOURHOOD, RECIPROCAL, SIMILARITY
 from mprd_pyg.training import MemoryGraph
+
+SEARCHED = 3000  # images among which the neighbours of all of them are found in a second or two
 
 
 class SubgraphSamples:
     """A listener of :class:`PairBook`: appends each epoch to a store that :class:`PairSubgraphDataset` reads.
 
     The anchors are the same in every epoch, so that epochs can be compared. The pairs' similarities and likelihoods
-    are those on which they were judged during the epoch; the graph is that of the memory at its end.
+    are those on which they were judged during the epoch; the graph, and the statistics of the pairs on it, are those
+    of the memory at its end.
 
     Args:
         folder: of the store.
@@ -34,6 +38,7 @@ class SubgraphSamples:
         self.folder, self.table, self.connect, self.subgraphs = folder, table, connect, subgraphs
         self.max_pairs = max(1, max_pairs // len(connect.memory.bank))
         self.anchors = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))[:anchors]
+        self.statistics = PairStatistics(sample_statistics(len(connect.memory.bank[0])))
         self.writer: PairSubgraphWriter | None = None
         if (folder / "manifest.json").exists():
             self._open()
@@ -51,10 +56,13 @@ class SubgraphSamples:
         graphs = self.connect(ends, 1 + self.subgraphs.reach)
         for m, (graph, keep) in enumerate(zip(graphs, chosen, strict=True)):
             if len(keep):
-                batch = self.subgraphs(graph, pairs.edge_index[:, keep].flip(0).T)
+                asked = pairs.edge_index[:, keep].flip(0).T
+                batch = self.subgraphs(graph, asked)
+                graph.camera_id = self.connect.images.camera[:graph.num_nodes]
                 batch = with_similarity(batch, graph.x, self.connect.knn.metric)
                 self.writer.append(batch, pairs.edge_attr[keep], pairs.likelihood[keep], pairs.believed[keep],
-                                   epoch=epoch, branch=m)
+                                   epoch=epoch, branch=m, statistics=self.statistics(graph, asked),
+                                   statistic_names=self.statistics.names)
 
     def finish(self, epoch: int) -> None:
         """Save the memory, as it is after ``epoch``; it is joined on reading."""
@@ -72,6 +80,13 @@ class SubgraphSamples:
     def _open(self) -> None:
         self.writer = PairSubgraphWriter(self.folder, self.table, self.table.attrs.get("root"),
                                          {"subgraphs": repr(self.subgraphs)})
+
+
+def sample_statistics(num_images: int) -> tuple[str, ...]:
+    """The statistics that are saved with pairs: all that read the pair's own neighbourhoods, and those that search the
+    neighbours of all images where these are few."""
+    searched = (*RECIPROCAL, *CAMERA_RECIPROCAL) if num_images <= SEARCHED else ()
+    return (*NEIGHBOURHOOD, *SIMILARITY, *GROUP, *searched)
 
 
 def with_similarity(batch: Batch, features: Tensor, metric: str) -> Batch:

@@ -2,6 +2,7 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -105,6 +106,16 @@ def test_a_picture_shows_images_labels_identities_and_verdict(graph):
     graph.y = torch.tensor([-1])
     assert "truth unknown" in "\n".join(texts(draw_pair(graph)))
     assert "my title" in texts(draw_pair(graph, title="my title"))
+
+
+def test_statistics_are_listed_beside_the_picture(graph):
+    plain, listed = draw_pair(graph), draw_pair(graph, statistics={"rank_best": 3.0, "jaccard": 0.12345})
+    assert set(texts(listed)) - set(texts(plain)) == {"rank best", "3", "jaccard", "0.123"}
+    right = plain.axes[0].get_xlim()[1]
+    assert listed.axes[0].get_xlim()[1] > right and listed.get_figwidth() > plain.get_figwidth()
+    assert all(text.get_position()[0] >= right for text in listed.axes[0].texts
+               if text.get_text() not in texts(plain))
+    assert texts(draw_pair(graph, statistics=pd.Series({"jaccard": 0.5})))[-1] == "0.5"
 
 
 def test_edges_are_darker_and_wider_the_more_similar(graph):

@@ -12,11 +12,16 @@ import torch
 from PIL import Image
 
 from mprd_pyg.data.pedestrian.synthetic import write_synthetic
+from mprd_pyg.evaluation.group_metrics import evaluate_groups
 from mprd_pyg.mprd import MPRD
-from pipelines import mprd, paul
+from pipelines import cluster_contrast, link_prediction, mprd, paul
 from pipelines.command_line import cli
 from pipelines.report import __main__ as report
 from pipelines.report import make_report, page
+from pipelines.report.added_pairs import added_pairs
+from pipelines.report.groups import describe_groups, groups, last_groups
+from pipelines.report.importance import deciding_statistics
+from pipelines.report.links import links
 from pipelines.report.pairs import pair_quality
 from pipelines.runs.run import Run
 
@@ -146,6 +151,107 @@ def test_examples_are_what_the_ranking_says(finished):
         assert (shown["role"] == "right").any() and query not in set(shown["gallery"])
         start = re.search(r"p\d+c\d", query)[0]
         assert (shown["gallery"].str.contains(start) == (shown["role"] == "junk")).all()
+
+
+@pytest.fixture(scope="module")
+def grouped(crops, tmp_path_factory):
+    """A cluster contrast run, whose groups are the connected components of nearest images."""
+    out = tmp_path_factory.mktemp("runs") / "groups"
+    assert run(cluster_contrast, "--data.card", "folder", "--data.root", crops, "--data.pattern",
+               r"p(?P<person>\d+)c(?P<camera>\d).*", "--out", out, *SMALL, *TRUNK, "--knn.k", "2", "--method.epochs",
+               "2", "--method.steps", "2", "--method.groups_per_batch", "3", "--method.images_per_group", "2",
+               "--groups", "Groups", "--groups.base", "KNearest", "--groups.base.k", "1", "--groups.finder",
+               "ConnectedComponents") == 0
+    return out
+
+
+def test_groups_are_those_of_the_last_epoch(grouped):
+    opened = Run(grouped)
+    label, history = last_groups(opened), opened.history
+    figures = evaluate_groups(label, opened.images["person_id"].to_numpy()[:len(label)])
+    assert figures.groups == history["groups/groups"].iloc[-1] > 1
+    assert figures.pair_f == pytest.approx(history["groups/pair_f"].iloc[-1])
+    section = groups(opened)
+    assert [picture.title for picture in section.blocks[0].items][:2] == ["Groups beside people, percent",
+                                                                          "Number of groups"]
+    sheets = section.blocks[-1].items
+    assert len(sheets) == min(figures.groups, 9) and sheets[0].title == "Largest"
+    assert len(sheets[0].tiles) == min(np.bincount(label[label >= 0]).max(), 24)
+    found = check_page(grouped / "report.html")
+    assert "Which images it took for one person" in found.text and "could not be made" not in found.text
+    assert "groups/adjusted_rand" not in found.text  # no curve a second time
+    assert "Believed pairs that were added" in found.text  # groups of more than 3 images, and k = 2
+
+
+def test_groups_of_unknown_people_are_shown_without_purity(grouped, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(grouped, folder)
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | {"root": str(Run(grouped).image_root)}))
+    pd.read_parquet(folder / "images.parquet").assign(person_id=-1).to_parquet(folder / "images.parquet")
+    sheets = groups(Run(folder)).blocks[-1].items
+    assert {sheet.title for sheet in sheets} == {"Largest"} and "purity" not in sheets[0].note
+    assert {tile.frame for tile in sheets[0].tiles} == {"junk"}
+
+
+def test_size_and_purity_by_hand():
+    label, person = np.array([4, 4, 4, 1, 1, -1, 4, 7, 7]), np.array([2, 3, 2, 5, -1, 2, -1, -1, -1])
+    table = describe_groups(label, person)
+    assert table.index.tolist() == [1, 4, 7] and table["size"].tolist() == [2, 4, 2]
+    assert table["person"].tolist()[:2] == [5, 2] and table["purity"].tolist()[:2] == [1, 2 / 3]
+    assert table.loc[7].isna()[["person", "purity"]].all()
+
+
+def test_added_pairs_by_hand():
+    """Of image 0 the third most similar is believed, of image 1 all three; a pair told twice counts once."""
+    pairs = pd.DataFrame({"anchor": [0, 0, 0, 1, 1, 1, 1], "neighbour": [1, 2, 3, 0, 2, 3, 3],
+                          "similarity": [0.9, 0.8, 0.1, 0.2, 0.5, 0.4, 0.4],
+                          "believed": [False, True, True, True, True, True, True]})
+    assert [added_pairs(pairs, k) for k in (1, 2, 3)] == [4, 2, 0]
+
+
+@pytest.fixture(scope="module")
+def linked(tmp_path_factory):
+    """A run of link prediction by statistics."""
+    out = tmp_path_factory.mktemp("links")
+    edges = np.random.default_rng(0).integers(0, 60, (400, 2))
+    near = edges[np.abs(edges[:, 0] - edges[:, 1]) < 12]
+    (out / "links.csv").write_text("\n".join(f"n{a},n{b}" for a, b in near))
+    assert run(link_prediction, "--graph", out / "links.csv", "--out", out / "run", "--scorer", "[boosted,logistic]",
+               "--progress", "false", "--accelerator", "cpu") == 0
+    return out / "run"
+
+
+def test_mistakes_of_links_stand_beside_the_medians(linked):
+    section = links(Run(linked))
+    assert [picture.title for picture in section.blocks[0].items] == [
+        "Likelihood of the test pairs", "True against false links (ROC)", "Likelihood against frequency"]
+    table, values = (pd.read_parquet(linked / f"{name}.parquet") for name in ("predictions", "pair_statistics"))
+    test = table["part"] == "test"
+    importance = pd.read_parquet(linked / "importance.parquet").query("scorer == 'boosted'")
+    names = deciding_statistics(Run(linked))[:7]
+    assert importance.set_index("statistic")["auc_lost"][names].tolist() == \
+        importance["auc_lost"].nlargest(7).tolist()
+    worst = table[test & (table["label"] == 0)]["likelihood"].idxmax()
+    for block, linked_pair in zip(section.blocks[1:], (1, 0), strict=True):
+        assert block.header[3:] == [name.replace("_", " ") for name in names]
+        for line, label in ((-2, 1), (-1, 0)):
+            median = values.loc[test & (table["label"] == label), names].median()
+            assert [float(cell.replace(",", "")) for cell in block.rows[line][3:]] == pytest.approx(
+                median.to_list(), rel=5e-3)
+        if not linked_pair:
+            assert block.rows[0][:2] == table.loc[worst, ["source", "target"]].to_list()
+            assert [float(cell.replace(",", "")) for cell in block.rows[0][3:]] == pytest.approx(
+                values.loc[worst, names].to_list(), rel=5e-3)
+
+
+def test_the_page_of_a_link_run(linked):
+    found = check_page(linked / "report.html")
+    sections = [attributes["id"] for tag, attributes in found.tags if tag == "section"]
+    assert sections == ["metrics", "links", "importance", "run", "gaps"]
+    assert "Boosted: AUC lost" in found.text and "Logistic: AUC lost" in found.text
+    for words in ("could not be made", "Not here", "0 epochs", "photographs"):
+        assert words not in found.text
 
 
 def test_again_from_the_folder_alone(patched, tmp_path, capsys):

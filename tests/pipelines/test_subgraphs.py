@@ -13,7 +13,7 @@ from PIL import Image
 
 import pipelines
 from mprd_pyg.data.pedestrian.synthetic import write_synthetic
-from mprd_pyg.graph import PairSubgraphDataset
+from mprd_pyg.graph import PairStatistics, PairSubgraphDataset
 from pipelines import mprd, paul, subgraphs
 from pipelines.command_line import cli
 from pipelines.runs.run import Run
@@ -82,6 +82,21 @@ def test_saved_and_rebuilt_subgraphs_are_the_same(folder):
     assert torch.allclose(one.edge_attr, two.edge_attr, atol=1e-6)
     assert saved.find_subgraphs(last.iloc[[2, 0]]).tolist() == [2, 0]
     assert saved.find_subgraphs(last.assign(epoch=2)).tolist() == [-1] * len(last)
+
+
+def test_saved_pairs_carry_their_statistics_on_the_memory_at_the_end_of_the_epoch(finished):
+    opened = Run(finished)
+    saved = opened.subgraphs()
+    last = saved[saved.table.index[saved.table["epoch"] == 3]]
+    graph, pairs = opened.memory_graph(), torch.tensor(last.table[["anchor", "neighbour"]].to_numpy()).long()
+    graph.camera_id = torch.tensor(opened.images["camera_id"].to_numpy()[:opened.rows])
+    whole = pd.DataFrame(PairStatistics(last.statistic_names)(graph, pairs).numpy(), columns=last.statistic_names)
+    lists = ["similarity", "rank_best", "rank_worst", "reciprocal", "density_min", "density_max", "edge_probability",
+             "same_group", "reciprocal_jaccard", "camera_reciprocal_jaccard"]
+    assert len(pairs) > 50 and last.statistics[lists].equals(whole[lists])
+    for name in ("common_neighbours", "degree_min", "degree_max"):  # the sample's graph ends some steps away
+        assert (last.statistics[name] <= whole[name]).all() and (last.statistics[name] == whole[name]).mean() > 0.8
+    assert torch.equal(last.batch().pair_statistics, torch.tensor(last.statistics.to_numpy()))
 
 
 def test_every_choice_of_pairs(folder, capsys):
@@ -181,7 +196,9 @@ def test_notebooks_run_and_are_committed_without_outputs(name, finished, monkeyp
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
     text = "".join(output.get("text", "") for output in outputs)
     if name == "inspect_pairs":
-        assert len(pictures) >= 3 and "judged in epoch 1 and again in epoch 3" in text
+        assert len(pictures) >= 4 and "judged in epoch 1 and again in epoch 3" in text
+        tables = "".join(output.get("data", {}).get("text/plain", "") for output in outputs)
+        assert "this pair" in tables and "camera_reciprocal_jaccard" in tables
     else:
         auc = {line.rsplit("AUC")[0].strip(): float(line.split()[-1]) for line in text.splitlines() if "AUC" in line}
         assert len(pictures) == 1 and auc["pair classifier"] > 85 and auc["common neighbours"] > 75

@@ -28,9 +28,11 @@ class PairSubgraphDataset(Dataset):
 
     ``dataset[5]`` is one PyG graph as :class:`PairSubgraphs` made it (``n_id``, ``z``, ``edge_index``,
     ``root_index`` [, ``edge_attr``]), with ``similarity``, ``likelihood``, ``believed``, ``y`` (1 same person, 0
-    different, -1 unknown), ``epoch`` and ``branch`` of the pair; ``x`` (n, d) from the saved memory; and of its nodes
-    ``path`` (a list), ``person_id`` and ``camera_id``, where the image table has them. Slices, lists, masks and
-    index tensors give datasets; ``dataset.table`` (pandas) has one row for each of their graphs, in their order.
+    different, -1 unknown), ``epoch`` and ``branch`` of the pair, and ``pair_statistics`` (1, F) where they were saved,
+    whose names are ``dataset.statistic_names`` (NaN for pairs that were saved without); ``x`` (n, d) from the saved
+    memory; and of its nodes ``path`` (a list), ``person_id`` and ``camera_id``, where the image table has them.
+    Slices, lists, masks and index tensors give datasets; ``dataset.table`` and ``dataset.statistics`` (pandas) have one
+    row for each of their graphs, in their order.
 
     Args:
         root: folder of the store.
@@ -103,6 +105,17 @@ class PairSubgraphDataset(Dataset):
             self._table = pd.concat([pd.DataFrame(columns, index=known.index), known], axis=1)
         return self._table if self._indices is None else self._table.iloc[list(self._indices)].reset_index(drop=True)
 
+    @property
+    def statistic_names(self) -> tuple[str, ...]:
+        """F names of the pairs' statistics; none where the store has none."""
+        return tuple(self.manifest.about.get("statistics", ()))
+
+    @property
+    def statistics(self) -> pd.DataFrame:
+        """(P rows, F columns) statistics of the pairs of this dataset, in its order."""
+        values = self._statistics[torch.as_tensor(list(self.indices()), dtype=torch.long)]
+        return pd.DataFrame(values.numpy(), columns=list(self.statistic_names))
+
     def batch(self, index: Sequence[int] | Tensor | np.ndarray | slice | None = None) -> Batch:
         """Read many graphs flat, without a loop: ``Batch.from_data_list`` of them, but for the paths.
 
@@ -127,9 +140,12 @@ class PairSubgraphDataset(Dataset):
 
     def _open(self) -> None:
         appends, images, features = read_store(self.folder, self.manifest)
-        self._parts = [subgraphs for subgraphs, _ in appends]
+        self._parts = [subgraphs for subgraphs, *_ in appends]
         self._start = cumulated(torch.tensor([len(part) for part in self._parts], dtype=torch.long))
-        self._columns = pa.Table.from_batches([columns for _, columns in appends], schema=COLUMNS)
+        self._columns = pa.Table.from_batches([columns for _, columns, _ in appends], schema=COLUMNS)
+        width = len(self.statistic_names)
+        self._statistics = torch.cat([torch.empty(0, width), *(
+            torch.full((len(part), width), float("nan")) if values is None else values for part, _, values in appends)])
         self._carried = {attribute: torch.from_numpy(_filled(self._columns[name], unknown, dtype))
                          for name, (attribute, unknown, dtype) in CARRIED.items()}
         self._table: pd.DataFrame | None = None
@@ -152,6 +168,8 @@ class PairSubgraphDataset(Dataset):
         packed = taken[0] if len(taken) == 1 else PackedSubgraphs.join(taken).take(order.argsort())
         flat = packed.unpack()
         per_pair = {name: column[places] for name, column in self._carried.items()}
+        if self.statistic_names:
+            per_pair["pair_statistics"] = self._statistics[places]
         per_node = {name: torch.from_numpy(label[flat.n_id.numpy()]) for name, label in self._labels.items()}
         branch = per_pair["branch"][flat.owner]
         if isinstance(self._features, Tensor):
@@ -168,7 +186,7 @@ class PairSubgraphDataset(Dataset):
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker process maps the files itself instead of receiving copies of them.
-        opened = ("_parts", "_start", "_columns", "_carried", "_table", "_labels", "_paths", "_features")
+        opened = ("_parts", "_start", "_columns", "_carried", "_statistics", "_table", "_labels", "_paths", "_features")
         return {name: value for name, value in vars(self).items() if name not in opened}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ REMEDY = "restore it from a copy, or save the subgraphs anew in another folder"
 COLUMNS = pa.schema([("similarity", pa.float32()), ("likelihood", pa.float32()), ("believed", pa.bool_()),
                      ("truth", pa.bool_()), ("epoch", pa.int32()), ("branch", pa.int32())])
 TWO, MAX_NODES = pa.list_(pa.int32(), 2), 2**31 - 1
-Append = tuple[PackedSubgraphs, pa.RecordBatch]
+Append = tuple[PackedSubgraphs, pa.RecordBatch, Tensor | None]
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -36,6 +36,9 @@ def read_manifest(folder: Path) -> Manifest:
     manifest = Manifest.read(path, KIND, REMEDY)
     if not isinstance(manifest.about.get("image_root", ""), str):
         raise ValueError(f"{path} was edited: its image_root is no folder; {REMEDY}")
+    names = manifest.about.get("statistics", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{path} was edited: its statistics are no names; {REMEDY}")
     return manifest
 
 
@@ -43,8 +46,8 @@ def read_store(folder: Path, manifest: Manifest) -> tuple[list[Append], pd.DataF
     """Map the files that a manifest names, after comparing their checksums.
 
     Returns:
-        The subgraphs of each append with the columns known of their pairs; the table of the graph's nodes; and
-        their features (M, N, d).
+        The subgraphs of each append, with the columns known of their pairs and their statistics (P, F), if it has
+        any; the table of the graph's nodes; and their features (M, N, d).
 
     Raises:
         ValueError: one is damaged, or a subgraph names nodes that there are not.
@@ -61,25 +64,31 @@ def read_store(folder: Path, manifest: Manifest) -> tuple[list[Append], pd.DataF
                 if features.ndim != 3 or features.dtype != np.float32:
                     raise ValueError(f"it holds {features.shape} {features.dtype}, expected (M, N, d) float32")
             else:
-                appends.append(_read_pairs(path, MAX_NODES if images is None else len(images)))
+                appends.append(_read_pairs(path, MAX_NODES if images is None else len(images),
+                                           len(manifest.about.get("statistics", ()))))
                 if (appends[0][0].edge_attr is None) != (appends[-1][0].edge_attr is None):
                     raise ValueError("only some files have similarities along the edges")
     return appends, images, features
 
 
-def write_pairs(path: Path, subgraphs: PackedSubgraphs, columns: dict[str, pa.Array]) -> None:
-    """Write subgraphs (``nodes``, ``edges`` and ``root_index`` of each) beside the columns of their pairs."""
+def write_pairs(path: Path, subgraphs: PackedSubgraphs, columns: dict[str, pa.Array],
+                statistics: Tensor | None = None) -> None:
+    """Write subgraphs (``nodes``, ``edges`` and ``root_index`` of each) beside the columns of their pairs, and the
+    pairs' ``statistics`` (P, F)."""
     nodes = {"n_id": subgraphs.n_id.cpu().numpy(), "z": subgraphs.z.cpu().numpy()}
     edges = {"ends": _two(subgraphs.edge_index.T)}
     if subgraphs.edge_attr is not None:
         edges["similarity"] = subgraphs.edge_attr.detach().float().cpu().numpy()
+    if statistics is not None:
+        values = statistics.detach().float().cpu().contiguous()
+        columns = columns | {"statistics": pa.FixedSizeListArray.from_arrays(values.flatten().numpy(), values.shape[1])}
     table = pa.table({"root_index": _two(subgraphs.root_index), "nodes": _lists(subgraphs.ptr, nodes),
                       "edges": _lists(subgraphs.edge_ptr, edges), **columns})
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as file:
         file.write_table(table)
 
 
-def _read_pairs(path: Path, num_nodes: int) -> Append:
+def _read_pairs(path: Path, num_nodes: int, num_statistics: int) -> Append:
     file = pa.ipc.open_file(pa.memory_map(str(path)))
     rows = file.get_batch(0)
     rows.validate(full=True)
@@ -98,7 +107,10 @@ def _read_pairs(path: Path, num_nodes: int) -> Append:
                          (subgraphs.edge_index, size.repeat_interleave(subgraphs.edge_ptr.diff()))):
         if bool((index < 0).any()) or bool((index >= limit).any()):
             raise ValueError("a subgraph names nodes that there are not")
-    return subgraphs, pa.RecordBatch.from_arrays([rows[name] for name in COLUMNS.names], schema=COLUMNS)
+    statistics = None
+    if rows.schema.get_field_index("statistics") >= 0:
+        statistics = _tensor(rows["statistics"].flatten(), torch.float32).view(len(subgraphs), num_statistics)
+    return subgraphs, pa.RecordBatch.from_arrays([rows[name] for name in COLUMNS.names], schema=COLUMNS), statistics
 
 
 def _lists(ptr: Tensor, fields: dict[str, pa.Array]) -> pa.Array:

@@ -1,4 +1,5 @@
 """Writing pair subgraphs to disk, append by append; an interruption loses at most the append it hits."""
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,8 @@ class PairSubgraphWriter:
         if (self.folder / MANIFEST).exists():
             self.manifest = read_manifest(self.folder)
             appends, self.images, _ = store_files.read_store(self.folder, self.manifest)
-            for append in appends:
-                self._count(*append)
+            for subgraphs, columns, _ in appends:
+                self._count(subgraphs, columns)
             if images is not None and (self.images is None or not self.images.equals(images)):
                 raise ValueError(f"{self.folder} is of another run: its data are other images. Write to another folder "
                                  f"or resume with the images it began with")
@@ -65,7 +66,7 @@ class PairSubgraphWriter:
 
     def append(self, batch: Batch, similarity: Tensor | None = None, likelihood: Tensor | None = None,
                believed: Tensor | None = None, truth: Tensor | None = None, epoch: int | Tensor = 0,
-               branch: int | Tensor = 0) -> None:
+               branch: int | Tensor = 0, statistics: Tensor | None = None, statistic_names: Sequence[str] = ()) -> None:
         """Add the subgraphs of a batch and commit them.
 
         Args:
@@ -76,10 +77,12 @@ class PairSubgraphWriter:
             truth: (P,) bool, whether both show the same person; by default the image table's identities say.
             epoch: one for all, or (P,).
             branch: one for all, or (P,).
+            statistics: (P, F) of :class:`PairStatistics`; an append may go without.
+            statistic_names: their F names, which the manifest keeps: the same in every append that has statistics.
 
         Raises:
-            ValueError: a column of another length, a node that the image table has not, edge similarities that only
-                some appends have, or a store that somebody else changed meanwhile.
+            ValueError: a column of another length, other statistics than before, a node that the image table has
+                not, edge similarities that only some appends have, or a store that somebody else changed meanwhile.
         """
         if self.manifest != read_manifest(self.folder):
             raise ValueError(f"{self.folder} was written to by another process since it was opened: "
@@ -94,10 +97,18 @@ class PairSubgraphWriter:
         columns = self._columns(subgraphs.pairs.cpu().numpy(), {
             "similarity": similarity, "likelihood": likelihood, "believed": believed, "truth": truth, "epoch": epoch,
             "branch": branch})
+        about = {} if statistics is None else {"statistics": list(statistic_names)}
+        if statistics is not None:
+            expected, known = (len(subgraphs), len(statistic_names)), self.manifest.about.get("statistics")
+            if not statistic_names or tuple(statistics.shape) != expected:
+                raise ValueError(f"statistics are {tuple(statistics.shape)}, expected {expected}: a row per pair and a "
+                                 f"column per name")
+            if known not in (None, about["statistics"]):
+                raise ValueError(f"{self.folder} holds the statistics {', '.join(known)}: append the same, or none")
         path = self.folder / f"pairs-{len(self._pairs):05d}.arrow"
         with replacing(path) as part:
-            store_files.write_pairs(part, subgraphs, columns)
-        self._commit(*self.manifest.files, FileEntry.of(path))
+            store_files.write_pairs(part, subgraphs, columns, statistics)
+        self._commit(*self.manifest.files, FileEntry.of(path), about=about)
         self._count(subgraphs, columns)
 
     def drop_epochs(self, first: int) -> None:

@@ -133,6 +133,33 @@ def test_table_features_and_labels_are_joined(store, parts):
     assert dataset.num_node_features == 5 and dataset.num_classes == 2
 
 
+def test_statistics_of_pairs_come_back_and_an_append_may_go_without(store, parts):
+    one, two, images, _ = parts
+    assert PairSubgraphDataset(store).statistic_names == () and "pair_statistics" not in PairSubgraphDataset(store)[0]
+    assert PairSubgraphDataset(store).statistics.shape == (80, 0)
+    values, names = torch.randn(30, 3, generator=torch.Generator().manual_seed(2)), ["jaccard", "similarity", "walks_3"]
+    PairSubgraphWriter(store, images=images).append(two, statistics=values, statistic_names=names)
+    dataset = PairSubgraphDataset(store)
+    assert dataset.statistic_names == tuple(names) == tuple(dataset.statistics)
+    assert dataset.statistics[:80].isna().all(axis=None) and bool(dataset[3].pair_statistics.isnan().all())
+    assert torch.equal(torch.tensor(dataset.statistics[80:].to_numpy()), values)
+    assert torch.equal(dataset[85].pair_statistics, values[5:6])
+    picked = dataset[[109, 80]]
+    assert torch.equal(picked.batch().pair_statistics, values[[29, 0]])
+    assert torch.equal(picked.batch()[0].pair_statistics, values[29:])
+    assert torch.equal(torch.tensor(picked.statistics.to_numpy()), values[[29, 0]])
+    assert torch.equal(pickle.loads(pickle.dumps(picked))[1].pair_statistics, values[:1])
+    writer = PairSubgraphWriter(store)
+    with pytest.raises(ValueError, match="holds the statistics jaccard, similarity, walks_3"):
+        writer.append(two, statistics=values, statistic_names=["jaccard", "similarity", "walks_4"])
+    with pytest.raises(ValueError, match=r"statistics are \(30, 3\), expected \(30, 2\)"):
+        writer.append(two, statistics=values, statistic_names=names[:2])
+    with pytest.raises(ValueError, match=r"expected \(50, 3\)"):
+        writer.append(one, statistics=values, statistic_names=names)
+    writer.append(one)
+    assert len(PairSubgraphDataset(store)) == 160
+
+
 def test_transforms_workers_and_pickling(store):
     def mark(graph):
         graph.marked = graph.z + 1
@@ -313,6 +340,8 @@ def test_forged_manifests_are_refused(store, parts, tmp_path):
     refused("manifest.json", 7)
     refused("manifest.json", entries, about=[1])
     refused("manifest.json", entries, about={"image_root": 5})
+    refused("manifest.json", entries, about={"statistics": 5})
+    refused("manifest.json", entries, about={"statistics": [5]})
     for text in ("{}", "[]", "7", "null", "[" * 100_000, '{"format": "mprd-pyg pair subgraphs", "version": 1}'):
         path.write_text(text)
         with pytest.raises(ValueError, match="manifest.json"):
@@ -357,6 +386,13 @@ def test_forged_files_with_right_checksums_are_refused(store, parts):
     refused(replaced("nodes", pa.array([[1]] * 50)))
     refused(lambda path: path.write_bytes(whole[:-8]))
     refused(lambda path: path.write_bytes(b"x" * 100))
+    with_values = table.append_column("statistics", pa.FixedSizeListArray.from_arrays(
+        pa.array([1.0] * 100, pa.float32()), 2))  # the manifest names none
+
+    def write(path):
+        with pa.ipc.new_file(str(path), with_values.schema) as file:
+            file.write_table(with_values)
+    refused(write)
     table = table[:0]
     refused(replaced("epoch", pa.array([], pa.int32())))
     path.write_bytes(whole)
