@@ -7,7 +7,6 @@ from mprd_pyg.link_prediction.gae import gae_logits, train_gae
 from mprd_pyg.link_prediction.graph_files import read_graph, read_pairs
 from mprd_pyg.link_prediction.hard_negatives import hard_negatives
 from mprd_pyg.link_prediction.hops import choose_hops
-from mprd_pyg.link_prediction.joined_statistics import JoinedStatistics, Standardisation
 from mprd_pyg.link_prediction.link_graph import LinkGraph
 from mprd_pyg.link_prediction.link_heuristics import (
     HEURISTICS,
@@ -24,8 +23,7 @@ from mprd_pyg.link_prediction.seal import SEAL
 from mprd_pyg.link_prediction.splits import LinkSplit, split_links
 from mprd_pyg.link_prediction.subgraph_store import SubgraphStore
 
-__all__ = ["DGCNN", "HEURISTICS", "SEAL", "CrossFitGAE", "JoinedStatistics", "LPFormerBaseline", "LinkGraph",
-           "LinkSplit", "PairColumns", "Questions", "Scores", "Standardisation", "SubgraphStore", "adamic_adar",
-           "choose_hops", "common_neighbours", "forest_kernel", "gae_logits", "hard_negatives", "hits_at", "katz",
-           "link_figures", "mean_reciprocal_rank", "ppr", "ranks", "read_graph", "read_pairs", "resource_allocation",
-           "split_links", "train_gae"]
+__all__ = ["DGCNN", "HEURISTICS", "SEAL", "CrossFitGAE", "LPFormerBaseline", "LinkGraph", "LinkSplit", "PairColumns",
+           "Questions", "Scores", "SubgraphStore", "adamic_adar", "choose_hops", "common_neighbours", "forest_kernel",
+           "gae_logits", "hard_negatives", "hits_at", "katz", "link_figures", "mean_reciprocal_rank", "ppr", "ranks",
+           "read_graph", "read_pairs", "resource_allocation", "split_links", "train_gae"]

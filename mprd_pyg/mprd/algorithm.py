@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch_geometric.data import Data
 
 from mprd_pyg.losses import BinomialDeviance
 from mprd_pyg.mprd.gcn_training import GCNTraining
@@ -63,7 +64,7 @@ class MPRD:
         if self.memory_update == "before":
             self.memory.update(rows, x.detach(), self.rate)                                         # remember
         if self.relate_every == 1:
-            graph = self.connect(rows, self.relation.reach)[0]                                      # connect
+            graph = self.neighbourhood(rows)                                                        # connect
             pairs = self.relation(graph)                                                            # relate
             self.pairs.add([pairs], [graph])
         else:
@@ -77,13 +78,25 @@ class MPRD:
             self.memory.update(rows, x.detach(), self.rate)
         return {"loss": loss.detach(), "positives": positives.shape[1] / len(rows), **figures}
 
+    @property
+    def all_rows(self) -> Tensor:
+        """(N,) the unlabelled rows."""
+        return torch.arange(self.learner.images.num_unlabelled, device=self.memory.bank.device)
+
+    def neighbourhood(self, rows: Tensor) -> Data:
+        """The graph in which the pairs of ``rows`` (B,) are judged."""
+        if not self.relation.whole_graph:
+            return self.connect(rows, self.relation.reach)[0]
+        graph = self.connect(self.all_rows)[0]
+        graph.rows = rows
+        return graph
+
     def relate_all(self) -> dict[str, float]:
         """Judge the pairs of all images, where it is time to, by the memory as it is; figures of their groups."""
         step = self.pairs.num_steps
         if step % self.relate_every if self.relate_every else step:
             return {}
-        rows = torch.arange(self.learner.images.num_unlabelled, device=self.memory.bank.device)
-        graph = self.connect(rows, self.relation.reach)[0]
+        graph = self.connect(self.all_rows, self.relation.reach)[0]
         pairs = self.relation(graph)
         self.pairs.keep(pairs, graph)
         return group_figures(pairs, self.learner.images)

@@ -12,6 +12,8 @@ Theta for the labels 0, 1 and 2, and D = 2 for a leaf of one root, D = 3 for a c
 So the second layer's product is taken once per edge and per triangle, not once per pair and node, and the pairs (i, j)
 and (j, i), which have the same subgraph, are judged once. What remains per pair is two root rows, sums and maxima.
 """
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -34,7 +36,8 @@ def can_share(classifier: PairClassifier, projected: Tensor) -> bool:
 
 @torch.no_grad()
 def double_star_logits(classifier: PairClassifier, lists: NeighbourLists, pairs: Tensor, projected: Tensor,
-                       max_bytes: int = 1 << 30) -> Tensor:
+                       max_bytes: int = 1 << 30,
+                       score: Callable[[Tensor, Tensor], Tensor] | None = None) -> Tensor:
     """Logits of pairs whose subgraphs are one-hop double stars; equal to the classifier on their batch.
 
     Args:
@@ -43,22 +46,26 @@ def double_star_logits(classifier: PairClassifier, lists: NeighbourLists, pairs:
         pairs: (P, 2), i != j.
         projected: (N, hidden) the nodes' ``classifier.project``; rows of nodes out of reach are not read.
         max_bytes: most bytes of shared rows at a time; pairs beyond that go in several rounds, which share less.
+        score: from pooled nodes (p, hidden) and the places in ``pairs`` of their pairs (p,) to logits (p,), the same
+            in either order of a pair; by default that of the classifier's head.
 
     Returns:
         (P,) logits.
     """
     low, high = pairs.min(1).values, pairs.max(1).values
-    key, inverse = np.unique((low * lists.num_nodes + high).numpy(), return_inverse=True)
+    key, first, inverse = np.unique((low * lists.num_nodes + high).numpy(), return_index=True, return_inverse=True)
     unordered = torch.from_numpy(np.stack(np.divmod(key, lists.num_nodes), axis=1))
-    stars = DoubleStars(classifier, lists, projected.contiguous(), max_bytes)
-    return torch.cat(stars.logits(unordered))[torch.from_numpy(inverse.reshape(-1))]
+    stars = DoubleStars(classifier, lists, projected.contiguous(), max_bytes, score)
+    return torch.cat(stars.logits(unordered, torch.from_numpy(first)))[torch.from_numpy(inverse.reshape(-1))]
 
 
 class DoubleStars:
     """The shared computation; see :func:`double_star_logits` for the parameters."""
 
-    def __init__(self, classifier: PairClassifier, lists: NeighbourLists, projected: Tensor, max_bytes: int):
+    def __init__(self, classifier: PairClassifier, lists: NeighbourLists, projected: Tensor, max_bytes: int,
+                 score: Callable[[Tensor, Tensor], Tensor] | None):
         self.classifier, self.max_bytes = classifier, max_bytes
+        self.score = score or (lambda pooled, place: classifier.head.score(pooled))
         self.ptr, self.neighbour = lists.ptr.numpy(), lists.neighbour.numpy()
         self.num_nodes, self.projected = lists.num_nodes, projected.numpy()
         label = torch.tensor([0, 1, 2]).clamp(max=classifier.num_labels - 1)
@@ -67,8 +74,8 @@ class DoubleStars:
         self.bias, self.bias2 = (conv.bias.detach().numpy() for conv in (classifier.conv1, classifier.conv2))
         self.second = classifier.conv2.lin.weight.detach().T
 
-    def logits(self, pairs: Tensor, round_size: int = 4096) -> list[Tensor]:
-        """Logits of different pairs i < j, in parts."""
+    def logits(self, pairs: Tensor, place: Tensor, round_size: int = 4096) -> list[Tensor]:
+        """Logits of different pairs i < j, in parts; ``place`` (P,) is given to ``score``."""
         asked = pairs.numpy()
         common = np.empty(len(pairs), np.int64)
         in_threads(lambda a, b: kernels.count_common(self.ptr, self.neighbour, asked, a, b, common), len(pairs))
@@ -81,7 +88,7 @@ class DoubleStars:
         size = self.projected.dtype.itemsize * self.projected.shape[1]
         if len(pairs) > 1 and (len(edge) + len(triangle)) * size > self.max_bytes:
             half = len(pairs) // 2
-            return self.logits(pairs[:half]) + self.logits(pairs[half:])
+            return self.logits(pairs[:half], place[:half]) + self.logits(pairs[half:], place[half:])
         total = self.num_nodes
         corner = np.stack([triangle // total // total, triangle // total % total, triangle % total], axis=1)
         rows = torch.empty(len(edge) + len(triangle), self.projected.shape[1], dtype=self.second.dtype)
@@ -95,7 +102,8 @@ class DoubleStars:
         in_threads(lambda a, b: kernels.sum_neighbours(self.ptr, self.neighbour, self.projected, roots, a, b, sums),
                    len(roots), least=256)
         bounds = [*range(0, len(pairs), round_size), len(pairs)]
-        return [self._judge(asked, start, stop, common, common_ptr, sums, sum_row, shared)
+        return [self.score(self._pooled(asked, start, stop, common, common_ptr, sums, sum_row, shared),
+                           place[start:stop])
                 for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
 
     def _edges(self, exclusive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -120,8 +128,8 @@ class DoubleStars:
             in_threads(work, size, least=1024)
             torch.mm(first[:size], self.second, out=out[start:start + size])
 
-    def _judge(self, asked, start, stop, common, common_ptr, sums, sum_row, shared) -> Tensor:
-        """Logits of the pairs start ... stop - 1."""
+    def _pooled(self, asked, start, stop, common, common_ptr, sums, sum_row, shared) -> Tensor:
+        """The maximum over the nodes of the pairs start ... stop - 1, (p, hidden)."""
         hidden, dtype = sums.shape[1], self.second.dtype
         first = torch.empty(2 * (stop - start), hidden, dtype=dtype)
         pooled = torch.empty(stop - start, hidden, dtype=dtype)
@@ -132,4 +140,4 @@ class DoubleStars:
         in_threads(lambda a, b: kernels.pool_second(
             self.ptr, self.neighbour, asked, common_ptr, *shared, roots, self.bias2, start, start + a, start + b,
             pooled.numpy()), stop - start, least=256)
-        return self.classifier.head.score(pooled)
+        return pooled

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from mprd_pyg.data.views import shuffled_batches
-from mprd_pyg.graph import NeighbourLists
+from mprd_pyg.graph import NeighbourLists, PairStatistics
 from mprd_pyg.mprd.gcn_relation import GCNRelation
 from mprd_pyg.mprd.pair_loss import pair_loss
 from mprd_pyg.mprd.pair_sampling import MetaPairs, PairSample, UnlabelledPairs
@@ -56,7 +56,11 @@ class GCNTraining:
         else:
             self.optimizer = torch.optim.Adam(self.classifier.parameters(), lr=lr, weight_decay=weight_decay,
                                               fused=True)
-        self.parts = {"gcn": self.classifier, "gcn_optimizer": self.optimizer}
+        self.parts: dict[str, Any] = {"gcn": self.classifier, "gcn_optimizer": self.optimizer}
+        if relation.statistics is not None:
+            self.parts["gcn_statistics"] = relation.standardise.to(learner.fabric.device)
+        if relation.logistic is not None:
+            self.parts["logistic"] = relation.logistic
 
     def phase(self, epoch: int, believed: NeighbourLists) -> Phase:
         """The GCN's pass of an epoch.
@@ -71,27 +75,52 @@ class GCNTraining:
         def begin(start: int):
             drawer = UnlabelledPairs(believed, self.num_unlabelled, self.hard_fraction)
             alone = drawer.without_positives() if self.unlabelled_pairs else rows[:0]
-            features, lists = self.nodes(epoch, alone)
+            graphs = self.graphs(epoch, alone)
+            features, lists = self.nodes(graphs)
             view_node = torch.full((self.num_unlabelled,), -1, device=features.device)
             view_node[alone.to(features.device)] = torch.arange(len(features) - len(alone), len(features),
                                                                 device=features.device)
             self.classifier.train()
-            for step in range(start, len(batches)):
-                generator = stream(seed, epoch, 11, step)
+
+            def draw(step: int) -> tuple[PairSample | None, ...]:
                 anchors = torch.tensor(batches[step], device=features.device)
-                yield features, lists, self.draw(anchors, drawer, features, lists, view_node, generator)
+                return self.draw(anchors, drawer, features, lists, view_node, stream(seed, epoch, 11, step))
+            if self.relation.statistics is None and self.relation.logistic is None:
+                drawn = (draw(step) for step in range(start, len(batches)))
+            else:  # all pairs of the epoch are drawn first, whatever the first step: statistics are fitted on them
+                drawn = [draw(step) for step in range(len(batches))]
+                self.fit_statistics(graphs[0], len(alone), [part for parts in drawn for part in parts if part])
+                drawn = drawn[start:]
+            for parts in drawn:
+                yield features, lists, parts
         return Phase("gcn", len(batches), begin, self.training_step)
 
-    def nodes(self, epoch: int, alone: Tensor) -> tuple[Tensor, NeighbourLists]:
-        """Features (T, d) and neighbour lists of all images, the meta images, and the perturbed views of ``alone``."""
-        graph, = self.graphs(epoch, alone)
+    def nodes(self, graphs: list[Data]) -> tuple[Tensor, NeighbourLists]:
+        """Features (T, d) and neighbour lists of the nodes of :meth:`graphs`."""
+        graph, = graphs
         return graph.x, NeighbourLists.from_graph(graph)
 
     def graphs(self, epoch: int, alone: Tensor) -> list[Data]:
         """The M graphs of the memory with the meta images, seen afresh, and the perturbed views as further nodes."""
         meta = self.learner.embed(self.learner.images.meta_rows, seed=stream_seed(self.learner.seed, epoch, 3))
         views = self.learner.embed(alone, self.perturbed_view, stream_seed(self.learner.seed, epoch, 2))
-        return self.connect.whole(meta, views, alone.to(meta.device))
+        alone, camera = alone.to(meta.device), self.learner.images.camera
+        graphs = self.connect.whole(meta, views, alone)
+        for graph in graphs:
+            graph.camera_id = torch.cat([camera, camera[alone]])
+        return graphs
+
+    def fit_statistics(self, graph: Data, num_views: int, samples: list[PairSample]) -> None:
+        """Fit what reads statistics on all labelled pairs of the epoch, and put the GCN's on the samples."""
+        pairs, relation = torch.cat([sample.pairs for sample in samples]), self.relation
+        if relation.statistics is not None:
+            columns = statistics_beside_views(relation.statistics, graph, num_views, pairs)
+            standardised = relation.standardise.fit(columns)(columns)
+            for sample, own in zip(samples, standardised.split([len(s.pairs) for s in samples]), strict=True):
+                sample.statistics = own
+        if relation.logistic is not None:
+            columns = statistics_beside_views(relation.logistic.statistics, graph, num_views, pairs)
+            relation.logistic.fit(columns, torch.cat([sample.label for sample in samples]))
 
     def draw(self, anchors, drawer, features, lists, view_node, generator) -> tuple[PairSample | None, ...]:
         """Unlabelled and meta pairs of one mini-batch; None for a part that is not used."""
@@ -117,6 +146,8 @@ class GCNTraining:
         """L_u + eta L_m (Eq. 10) and eta."""
         parts = [part for part in (unlabelled, meta) if part is not None]
         batch = self.relation.subgraphs(lists, torch.cat([part.pairs for part in parts]))
+        if parts[0].statistics is not None:
+            batch.statistics = torch.cat([part.statistics for part in parts])
         # Only the nodes at hand are projected by the first layer.
         nodes, batch.n_id = batch.n_id.unique(return_inverse=True)
         logits = self.classifier(batch, features[nodes]).split([len(part.pairs) for part in parts])
@@ -126,3 +157,22 @@ class GCNTraining:
             return losses[0], float(meta is not None)
         eta = len(meta.pairs) / len(unlabelled.pairs)
         return losses[0] + eta * losses[1], eta
+
+
+def statistics_beside_views(statistics: PairStatistics, graph: Data, num_views: int, pairs: Tensor) -> Tensor:
+    """Statistics (P, F) of pairs (P, 2) in a graph whose last ``num_views`` nodes are views, nobody's neighbours.
+
+    Statistics read edges both ways, and a view's list would make it a neighbour of those in it. So pairs of images are
+    read from the graph without any view; pairs with a view from the whole graph.
+    """
+    real = graph.num_nodes - num_views
+    with_view = (pairs >= real).any(dim=1)
+    out = torch.empty(len(pairs), len(statistics.columns(graph)), device=pairs.device)
+    if bool(with_view.any()):
+        out[with_view] = statistics(graph, pairs[with_view])
+    if not bool(with_view.all()):
+        keep = graph.edge_index[1] < real
+        images = Data(x=graph.x[:real], edge_index=graph.edge_index[:, keep], edge_attr=graph.edge_attr[keep],
+                      camera_id=graph.camera_id[:real], num_nodes=real)
+        out[~with_view] = statistics(images, pairs[~with_view])
+    return out

@@ -9,12 +9,16 @@ from mprd_pyg.graph.neighbour_lists import NeighbourLists
 
 @dataclass
 class PairSample:
-    """Labelled pairs: ``pairs`` (P, 2) nodes, ``label`` (P,), ``owner`` (P,) position of the image drawn for."""
+    """Labelled pairs: ``pairs`` (P, 2) nodes, ``label`` (P,), ``owner`` (P,) position of the image drawn for.
+
+    ``statistics`` (P, F) are what the judge reads of them, where it reads any.
+    """
 
     pairs: Tensor
     label: Tensor
     owner: Tensor
     num_images: int
+    statistics: Tensor | None = None
 
     @classmethod
     def concat(cls, parts: list["PairSample"], num_images: int) -> "PairSample":

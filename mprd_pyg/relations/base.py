@@ -24,6 +24,8 @@ class Relation(ABC):
 
     #: how many searches from ``rows`` the graph must hold (the ``reach`` of ``KNNGraph``)
     reach: int = 1
+    #: whether the neighbours of all N nodes must be in the graph, not only those within reach of ``rows``
+    whole_graph: bool = False
     #: whether ``graph.person_id`` (N,) is read, so that the result is not unsupervised
     needs_labels: bool = False
     #: whether ``graph.meta_person`` (N,) is read: the identities of the labelled meta images, -1 elsewhere

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from mprd_pyg.data.train_images import TrainImages
-from mprd_pyg.evaluation import evaluate_groups, evaluate_pairs
+from mprd_pyg.evaluation import evaluate_groups, evaluate_pairs, pair_auc, pair_truth
 from mprd_pyg.graph import NeighbourLists
 from mprd_pyg.relations import concat_pairs, pair_fields
 
@@ -88,7 +88,18 @@ class PairBook:
         if bool((person >= 0).any()):
             report = evaluate_pairs(edges, person, camera)
             metrics |= {f"pairs/{name}": value for name, value in report.summary().items()}
+            metrics |= self._auc(pairs)
         return metrics
+
+    def _auc(self, pairs: Data) -> dict[str, float]:
+        """AUC of the likelihoods of all judged pairs, and of their similarities; none where all are 0 or 1."""
+        if bool(((pairs.likelihood == 0) | (pairs.likelihood == 1)).all()):
+            return {}
+        truth = pair_truth(*self.images.person[pairs.edge_index])
+        known = truth >= 0
+        scores = {"pairs/auc": pairs.likelihood, "pairs/auc_similarity": pairs.edge_attr}
+        found = {name: pair_auc(score[known], truth[known]).auroc for name, score in scores.items()}
+        return {name: value for name, value in found.items() if value == value}  # NaN: all true, or none
 
     def state_dict(self) -> dict[str, Any]:
         """P_i, the pairs judged so far in this epoch, and those that are kept."""

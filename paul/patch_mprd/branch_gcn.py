@@ -31,6 +31,7 @@ class BranchGCN(BranchRelation):
     """
 
     joint = True
+    statistics = logistic = None  # this judge reads subgraphs alone
 
     def __init__(self, classifier: PairClassifier, subgraphs: PairSubgraphs, form: str = "pooled", mu: float = 0.5,
                  chunk: int = 4096):
@@ -110,9 +111,8 @@ class BranchGCNTraining(GCNTraining):
     being a :class:`BranchGCN`.
     """
 
-    def nodes(self, epoch: int, alone: Tensor) -> tuple[Tensor, BranchLists]:
-        """Features (T, M d) and lists of all images, the meta images, and the perturbed views of ``alone``."""
-        graphs = self.graphs(epoch, alone)
+    def nodes(self, graphs: list[Data]) -> tuple[Tensor, BranchLists]:
+        """Features (T, M d) and lists of the nodes of :meth:`graphs`."""
         x = torch.cat([F.normalize(graph.x, dim=1) for graph in graphs], dim=1)
         return x / len(graphs) ** 0.5, BranchLists.from_graphs(graphs)
 

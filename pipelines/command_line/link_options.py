@@ -15,13 +15,11 @@ from mprd_pyg.link_prediction import (
     HEURISTICS,
     SEAL,
     CrossFitGAE,
-    JoinedStatistics,
     LinkSplit,
     LPFormerBaseline,
     PairColumns,
     Questions,
     Scores,
-    Standardisation,
     SubgraphStore,
     gae_logits,
     read_graph,
@@ -29,7 +27,14 @@ from mprd_pyg.link_prediction import (
     train_gae,
 )
 from mprd_pyg.models import PairClassifier
-from mprd_pyg.models.pairs import BoostedPairs, LogisticPairs, PairModel, permutation_importance
+from mprd_pyg.models.pairs import (
+    BoostedPairs,
+    JoinedStatistics,
+    LogisticPairs,
+    PairModel,
+    Standardisation,
+    permutation_importance,
+)
 from mprd_pyg.models.pairs.pair_model import calibrated
 from mprd_pyg.random_streams import stream
 from mprd_pyg.training.checkpoint import load_checkpoint, save_checkpoint
@@ -187,7 +192,7 @@ class SubgraphScorer:
         self.subgraphs, self.split, self.progress = subgraphs, split, cfg.progress
         self.columns = self.standardise = None
         if statistics is not None:
-            self.columns, self.standardise = statistics[0], Standardisation(statistics[1])
+            self.columns, self.standardise = statistics[0], Standardisation(statistics[1].shape[1]).fit(statistics[1])
         known = None if statistics is None else self.standardise(statistics[1])
         train = self._store(split.observed("train"), split.pairs["train"], cfg.memory_gb, known, split.label["train"])
         self.validation = self._store(split.observed("validation"), split.pairs["validation"], cfg.memory_gb,

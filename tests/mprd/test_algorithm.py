@@ -106,7 +106,7 @@ def test_meta_images_are_never_shown_to_the_cnn_s_loss():
 
 def test_perturbed_views_are_virtual_nodes_with_their_own_neighbours():
     method = make(gcn=True)
-    features, lists = method.gcn.nodes(1, torch.tensor([4, 11]))
+    features, lists = method.gcn.nodes(method.gcn.graphs(1, torch.tensor([4, 11])))
     assert len(features) == N + Z + 2 == lists.num_nodes
     for v, i in ((N + Z, 4), (N + Z + 1, 11)):
         mine = lists.neighbour[lists.ptr[v]:lists.ptr[v + 1]]
@@ -121,7 +121,7 @@ def test_meta_rows_are_looked_at_afresh():
     with torch.no_grad():
         method.learner.network.neck.weight.mul_(2)  # a network that has been trained since
         method.learner.network.neck.bias.add_(1)
-    features, _ = method.gcn.nodes(2, torch.zeros(0, dtype=torch.long))
+    features, _ = method.gcn.nodes(method.gcn.graphs(2, torch.zeros(0, dtype=torch.long)))
     method.learner.network.eval()
     images = torch.stack([plain_view()(method.learner.images.store[i]) for i in range(N, N + Z)])
     with torch.no_grad():

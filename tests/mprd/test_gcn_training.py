@@ -35,7 +35,7 @@ def training_of(relation, meta_person, nodes=None, **options):
     images = TrainImages([None] * len(meta), meta=meta, num_unlabelled=N)
     learner = Learner(Fabric(accelerator="cpu", devices=1), Flat(), images, None)
     training = GCNTraining(relation, learner, None, None, **options)
-    training.nodes = lambda epoch, alone: nodes
+    training.graphs, training.nodes = lambda epoch, alone: [], lambda graphs: nodes
     return training
 
 

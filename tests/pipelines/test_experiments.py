@@ -46,7 +46,7 @@ def test_every_row_of_every_table_is_a_valid_configuration(name, root, tmp_path)
     plan = Plan(table, "synthetic", tmp_path, [0, 1], options)
     jobs = plan.jobs()
     assert len({job.folder for job in jobs}) == len(jobs)
-    assert all(row.published for row in table.rows) == (table.axis is None)
+    assert all(row.published for row in table.rows) == (table.axis is None and name != "mprd_controls")
     rows = [job for job in jobs if job.pipeline != "pretrain"]
     assert len(rows) == 2 * len({row.name for row in plan.same.values()})
     for job in rows:  # all start from a pre-training of their own seed, and the runs' command lines are valid

@@ -110,8 +110,22 @@ def same(one, two, path=""):
         assert one == two or (one != one and two != two), path
 
 
-@pytest.mark.parametrize("where", ["gcn", "cnn"])
-def test_interrupted_in_a_step_and_resumed_it_is_the_same_run(finished, root, tmp_path, monkeypatch, where):
+JUDGE = ["--judge.believe", "logistic", "--judge.statistics", "[common_neighbours,edge_probability]"]
+
+
+@pytest.fixture(scope="session")
+def finished_with_statistics(root, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "statistics"
+    assert train(root, out, *JUDGE) == 0
+    return out
+
+
+@pytest.mark.parametrize(("where", "fixture", "options"), [
+    ("gcn", "finished", []), ("cnn", "finished", []),
+    ("gcn", "finished_with_statistics", JUDGE), ("cnn", "finished_with_statistics", JUDGE)])
+def test_interrupted_in_a_step_and_resumed_it_is_the_same_run(request, root, tmp_path, monkeypatch, where, fixture,
+                                                              options):
+    finished = request.getfixturevalue(fixture)
     cls, stop_at = (GCNTraining, 2) if where == "gcn" else (MPRD, 4)
     step, taken = cls.training_step, [0]
 
@@ -124,7 +138,7 @@ def test_interrupted_in_a_step_and_resumed_it_is_the_same_run(finished, root, tm
     out = tmp_path / "cut"
     with monkeypatch.context() as patch:
         patch.setattr(cls, "training_step", counted)
-        assert train(root, out) == 130
+        assert train(root, out, *options) == 130
     assert not (out / "results.json").exists()
     assert run("--resume", out) == 0
     one, two = (load_checkpoint(folder / "checkpoints" / "last.pt") for folder in (finished, out))
@@ -157,6 +171,7 @@ def test_every_row_of_table_1_is_a_configuration(root, tmp_path, relation):
 @pytest.mark.parametrize("options", [
     ["--meta_identities", "0"], ["--gcn_training.unlabelled_pairs", "false"], ["--subgraphs.edges", "induced"],
     ["--gcn.head", "dgcnn", "--gcn_training.optimizer", "adam", "--knn.threshold", "null"],
+    ["--judge.believe", "camera_jaccard", "--judge.statistics", "[similarity,edge_probability]"],
     ["--judge.believe", "similarity", "--gcn.root_similarity", "true", "--connect.camera_centered", "true"]])
 def test_every_variant_of_mprd_is_a_configuration(root, tmp_path, options):
     assert train(root, tmp_path / "out", "--method.epochs", "1", *options) == 0

@@ -83,13 +83,13 @@ def test_the_gcn_graph_holds_images_meta_images_and_views():
     this = method(camera_centered=True)
     this.prepare()
     alone = torch.tensor([3, 5])
-    features, lists = this.gcn.nodes(1, alone)
+    features, lists = this.gcn.nodes(this.gcn.graphs(1, alone))
     assert features.shape == (COUNT + META + 2, 24) and lists.num_nodes == COUNT + META + 2
     torch.testing.assert_close(features.norm(dim=1), torch.ones(COUNT + META + 2))
     for part in lists.branches:
         assert (part.ptr.diff() == 2).all()
         assert int(part.neighbour.max()) < COUNT + META  # nobody's neighbour is a view
-    again, _ = this.gcn.nodes(1, alone)
+    again, _ = this.gcn.nodes(this.gcn.graphs(1, alone))
     assert torch.equal(features, again)
 
 
