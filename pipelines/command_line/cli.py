@@ -7,9 +7,12 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
 
 from mprd_pyg.training import Stopped
+
+# A class_path imports, and importing runs code: a file, such as the config.yaml of a run folder, names our own only.
+set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=["mprd_pyg", "paul"])
 
 
 class Parser(ArgumentParser):
@@ -20,15 +23,26 @@ class Parser(ArgumentParser):
         flag = re.search(r"--([\w.]+)", message) if "nrecognized" in message else None
         group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
         option = re.search(r"(?:Option|Key) '([\w.]+)' is not (?:accepted|expected)", message)
+        denied = re.search(r"Importing '([\w.]+)' is not allowed", message)
         unknown = group[1] + "." + group[2] if group else flag[1] if flag else option[1] if option else None
-        if unknown:
+        if denied:
+            module = denied[1].rpartition(".")[0]
+            message = (f"{denied[1]} is no class of this project and was not imported; if you trust its module: "
+                       f"--allow_import {module}")
+        elif unknown:
             known = [action.dest for action in self._actions if action.dest not in ("help", "print_config")]
             near = difflib.get_close_matches(unknown, known, n=1, cutoff=0.0)
             message = f"unknown key {unknown!r}; the nearest valid one is {near[0]!r} (--help lists all)"
         else:
-            message = "\n".join(line for line in message.splitlines() if line.strip())
+            message = one_line(message)
         sys.stderr.write(f"{self.prog}: error: {message}\n")
         sys.exit(2)
+
+
+def one_line(message: object) -> str:
+    """A message of an error without line breaks, cut where it repeats an endless value."""
+    text = " ".join(str(message).split())
+    return text if len(text) <= 1000 else f"{text[:600]} ... {text[-200:]}"
 
 
 def make_parser(prog: str, description: str, config: str | None = None) -> Parser:
@@ -41,7 +55,8 @@ def make_parser(prog: str, description: str, config: str | None = None) -> Parse
     """
     parser = Parser(prog=prog, description=description)
     parser.add_argument("--config", action=ActionConfigFile,
-                        help="YAML file; a name such as mprd/market1501.yaml finds the shipped one")
+                        help="YAML file; a name such as mprd/market1501.yaml finds the shipped one. Classes of other "
+                             "modules than this project's need --allow_import MODULE on the command line")
     parser.add_argument("--out", type=str | None, default=None, help="run folder (default: a new one under runs/)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
     parser.add_argument("--resume", type=str | None, default=None, help="run folder to go on with")
@@ -54,6 +69,7 @@ def make_parser(prog: str, description: str, config: str | None = None) -> Parse
 
 def parse(parser: Parser, argv: list[str]) -> Namespace:
     """Parse; ``--resume DIR`` reads the run's own configuration first, no ``--config`` the shipped default."""
+    argv = allow_imports(parser, argv)
     argv = [find_config(parser, part, argv[i - 1] if i else "") for i, part in enumerate(argv)]
     names = [part.split("=")[0] for part in argv]
     if "--resume" in names:
@@ -65,6 +81,24 @@ def parse(parser: Parser, argv: list[str]) -> Namespace:
     elif "--config" not in names and parser.shipped:
         argv = ["--config", str(shipped_config(parser.shipped)), *argv]
     return parser.parse_args(argv)
+
+
+def allow_imports(parser: Parser, argv: list[str]) -> list[str]:
+    """Let ``class_path`` name classes of each ``--allow_import MODULE`` too; returns the other arguments.
+
+    It is no option of the parser: a file must not be able to give it.
+    """
+    rest, parts = [], iter(argv)
+    for part in parts:
+        name, _, module = part.partition("=")
+        if name != "--allow_import":
+            rest.append(part)
+            continue
+        module = module or next(parts, "")
+        if not all(word.isidentifier() for word in module.split(".")):
+            parser.error(f"--allow_import expects the name of a module, got {module!r}")
+        set_parsing_settings(import_path_allowlist=[module])
+    return rest
 
 
 def argument(argv: list[str], name: str) -> str:
