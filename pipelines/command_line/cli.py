@@ -10,6 +10,7 @@ from pathlib import Path
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
 
 from mprd_pyg.training import Stopped
+from pipelines.runs.run_folder import HELD
 
 # A class_path imports, and importing runs code: a file, such as the config.yaml of a run folder, names our own only.
 set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=["mprd_pyg", "paul"])
@@ -141,7 +142,8 @@ def main(parser: Parser, run: Callable[[Parser, Namespace], int | None], argv: l
     warnings.filterwarnings("ignore", message=".*Sparse CSR tensor support.*")
     cfg = parse(parser, sys.argv[1:] if argv is None else argv)
     try:
-        status = run(parser, cfg)
+        with HELD:
+            status = run(parser, cfg)
     except Stopped as stop:
         sys.stderr.write(f"{stop}. Go on with: {parser.prog} --resume {cfg.out}\n")
         return 130
