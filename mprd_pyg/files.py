@@ -10,6 +10,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on the disk, in the quota, or by the limit of a file's size
+
+
+class NoRoomError(OSError):
+    """There was no room for a file; what stood there before is unharmed, and what was written of it is removed."""
+
+    def __init__(self, number: int, path: Path, written: int):
+        super().__init__(number, os.strerror(number), str(path))
+        self.written, self.free = written, shutil.disk_usage(path.parent).free
+
+
+def lacks_room(error: BaseException | None) -> int | None:
+    """Which of ``FULL`` an error comes from; libraries wrap those of the system, or only cite them."""
+    while error is not None:
+        for number in FULL:
+            if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
+                return number
+        error = error.__cause__ or error.__context__
+    return None
+
 
 @contextmanager
 def replacing(path: str | Path, sync: bool = True) -> Iterator[Path]:
@@ -25,6 +45,9 @@ def replacing(path: str | Path, sync: bool = True) -> Iterator[Path]:
         path: of the file.
         sync: wait until the disk has it. False is faster for many files, and for those that are checked when they
             are read or can be made again: after a loss of power they may be cut short.
+
+    Raises:
+        NoRoomError: there was no room.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,8 +59,11 @@ def replacing(path: str | Path, sync: bool = True) -> Iterator[Path]:
             with open(part, "rb+") as file:
                 os.fsync(file.fileno())
         os.replace(part, path)
-    except BaseException:
+    except BaseException as error:
+        written = part.stat().st_size if part.is_file() else 0
         part.unlink(missing_ok=True)
+        if isinstance(error, Exception) and (number := lacks_room(error)):
+            raise NoRoomError(number, path, written) from error
         raise
 
 

@@ -149,8 +149,8 @@ def _naming(source: str | Path, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = " ".join(str(error).split())[:400]
-        raise ValueError(f"{source} {what}: {reason if isinstance(error, ValueError) else repr(error)[:400]}") from error
+        reason = " ".join(str(error if isinstance(error, ValueError) else repr(error)).split())
+        raise ValueError(f"{source} {what}: {reason[:400]}") from error
 
 
 def load_weights(module: torch.nn.Module, state: dict[str, torch.Tensor], what: str) -> None:

@@ -1,14 +1,17 @@
 """Command lines: typed signatures become flags and YAML; mistakes get a one-line answer."""
 import difflib
 import logging
+import os
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
 
+from mprd_pyg.files import NoRoomError, lacks_room
 from mprd_pyg.training import Stopped
 from pipelines.runs.run_folder import HELD
 
@@ -133,15 +136,17 @@ def find_config(parser: Parser, part: str, before: str) -> str:
 def main(parser: Parser, run: Callable[[Parser, Namespace], int | None], argv: list[str] | None = None) -> int:
     """Parse, run, and turn what can go wrong for the user into one message and an exit status.
 
-    The status is 0, or what ``run`` returns; 2 for mistakes in the input, 130 when stopped.
+    The status is 0, or what ``run`` returns; 2 for mistakes in the input and what the system refuses, 130 when stopped.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("lightning_fabric", "lightning", "torch", "faiss", "fsspec", "matplotlib", "onnxscript", "onnx_ir"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
     warnings.filterwarnings("ignore", message=".*Sparse CSR tensor support.*")
-    cfg = parse(parser, sys.argv[1:] if argv is None else argv)
+    threading.excepthook = _report_thread
+    cfg = Namespace(out=None)
     try:
+        cfg = parse(parser, sys.argv[1:] if argv is None else argv)
         with HELD:
             status = run(parser, cfg)
     except Stopped as stop:
@@ -150,9 +155,49 @@ def main(parser: Parser, run: Callable[[Parser, Namespace], int | None], argv: l
     except KeyboardInterrupt:
         sys.stderr.write("aborted\n")
         return 130
-    except (ValueError, FileNotFoundError, NotADirectoryError, FloatingPointError) as error:
-        if logging.getLogger().isEnabledFor(logging.DEBUG):
+    except Exception as error:
+        message = explain(error, parser.prog, cfg.get("out"))
+        if message is None or logging.getLogger().isEnabledFor(logging.DEBUG):
             raise
-        sys.stderr.write(f"{parser.prog}: error: {error}\n")
+        sys.stderr.write(f"{parser.prog}: error: {message}\n")
         return 2
     return status or 0
+
+
+def explain(error: Exception, prog: str, out: str | None) -> str | None:
+    """What an error means to the user and how to go on; None for one that is a mistake of the program.
+
+    Args:
+        error: that ended the run.
+        prog: how the command is called.
+        out: its run folder.
+    """
+    text = str(error)
+    if "Original Traceback" in text:  # raised in a worker, whose traceback the data loader makes part of the message
+        text = text.strip().splitlines()[-1].partition(": ")[2]
+    begun = out is not None and os.path.isfile(Path(out) / "checkpoints" / "last.pt")
+    go_on = f"what was written before is whole, go on with: {prog} --resume {out}" if begun else \
+        "nothing was lost, run the command again"
+    if isinstance(error, NoRoomError):
+        path = Path(error.filename)
+        needed = max(error.written, path.stat().st_size if path.is_file() else 0)
+        return (f"{path} could not be written ({error.strerror}): it needs {'about' if path.is_file() else 'over'} "
+                f"{needed / 1e6:,.1f} MB, {error.free / 1e6:,.1f} MB are free there; make room, then {go_on}")
+    if isinstance(error, RuntimeError) and re.search("DataLoader worker|shared memory|</?torch_", text):
+        return (f"a process that loads images died ({one_line(text)}): give less work to fewer of them by "
+                f"--data.workers, 0 loads without; {go_on}")
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({one_line(text) or 'MemoryError'}); {go_on}"
+    where = str(getattr(error, "filename", None) or out or "a file").removesuffix(".part").removesuffix("/.running")
+    if number := lacks_room(error):
+        return f"{where} could not be written ({os.strerror(number)}): make room, then {go_on}"
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, FileNotFoundError):
+        return (f"{where}: {error.strerror}; choose a folder that can be written to (--out), or mend its permissions, "
+                f"then {go_on}")
+    return text if isinstance(error, ValueError | OSError | FloatingPointError) else None
+
+
+def _report_thread(failed: threading.ExceptHookArgs) -> None:
+    """A thread that writes logs hands an error of the system to the main thread, which explains it."""
+    if not isinstance(failed.exc_value, OSError):
+        threading.__excepthook__(failed)

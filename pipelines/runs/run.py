@@ -246,7 +246,8 @@ class Run:
         """The feature memory of the graph's nodes (M, rows, d)."""
         bank = self.checkpoint["method"].get("memory", {}).get("bank")
         if not isinstance(bank, Tensor) or bank.dim() != 3 or bank.shape[1] < self.rows:
-            raise ValueError(f"{checkpoint_path(self.folder)} holds no memory of {self.rows} rows to build a graph from")
+            raise ValueError(f"{checkpoint_path(self.folder)} holds no memory to build a graph from "
+                             f"({self.rows} rows expected)")
         return bank[:, :self.rows]
 
     @property

@@ -77,8 +77,8 @@ BY_HAND = [("position", 3), ("position", {"epoch": 1}), ("position", {"epoch": -
            ("position", {"epoch": 1.5, "phase": 0, "step": 0}), ("method", []), ("method", {"network": 3}),
            ("sums", {"a": "b"}), ("sums", None), ("history", {}), ("history", [1]), ("history", [{"a": torch.ones(1)}]),
            ("before", [1]), ("random", {"cpu": torch.ones(3), "cuda": []}), ("random", {}), ("random", 3),
-           ("random", {"cpu": torch.get_rng_state(), "cuda": 5}), ("describe", "x"), ("method", {"network": {"w": HUGE}}),
-           ("method", {"network": {"w": torch.eye(3).to_sparse()}})]
+           ("random", {"cpu": torch.get_rng_state(), "cuda": 5}), ("describe", "x"),
+           ("method", {"network": {"w": HUGE}}), ("method", {"network": {"w": torch.eye(3).to_sparse()}})]
 
 
 @pytest.mark.parametrize(("name", "value"), BY_HAND)
