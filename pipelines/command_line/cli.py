@@ -1,15 +1,22 @@
 """Command lines: typed signatures become flags and YAML; mistakes get a one-line answer."""
 import difflib
 import logging
+import os
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
 
+from mprd_pyg.files import NoRoomError, lacks_room
 from mprd_pyg.training import Stopped
+from pipelines.runs.run_folder import HELD
+
+# A class_path imports, and importing runs code: a file, such as the config.yaml of a run folder, names our own only.
+set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=["mprd_pyg", "paul"])
 
 
 class Parser(ArgumentParser):
@@ -20,15 +27,26 @@ class Parser(ArgumentParser):
         flag = re.search(r"--([\w.]+)", message) if "nrecognized" in message else None
         group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
         option = re.search(r"(?:Option|Key) '([\w.]+)' is not (?:accepted|expected)", message)
+        denied = re.search(r"Importing '([\w.]+)' is not allowed", message)
         unknown = group[1] + "." + group[2] if group else flag[1] if flag else option[1] if option else None
-        if unknown:
+        if denied:
+            module = denied[1].rpartition(".")[0]
+            message = (f"{denied[1]} is no class of this project and was not imported; if you trust its module: "
+                       f"--allow_import {module}")
+        elif unknown:
             known = [action.dest for action in self._actions if action.dest not in ("help", "print_config")]
             near = difflib.get_close_matches(unknown, known, n=1, cutoff=0.0)
             message = f"unknown key {unknown!r}; the nearest valid one is {near[0]!r} (--help lists all)"
         else:
-            message = "\n".join(line for line in message.splitlines() if line.strip())
+            message = one_line(message)
         sys.stderr.write(f"{self.prog}: error: {message}\n")
         sys.exit(2)
+
+
+def one_line(message: object) -> str:
+    """A message of an error without line breaks, cut where it repeats an endless value."""
+    text = " ".join(str(message).split())
+    return text if len(text) <= 1000 else f"{text[:600]} ... {text[-200:]}"
 
 
 def make_parser(prog: str, description: str, config: str | None = None) -> Parser:
@@ -41,7 +59,8 @@ def make_parser(prog: str, description: str, config: str | None = None) -> Parse
     """
     parser = Parser(prog=prog, description=description)
     parser.add_argument("--config", action=ActionConfigFile,
-                        help="YAML file; a name such as mprd/market1501.yaml finds the shipped one")
+                        help="YAML file; a name such as mprd/market1501.yaml finds the shipped one. Classes of other "
+                             "modules than this project's need --allow_import MODULE on the command line")
     parser.add_argument("--out", type=str | None, default=None, help="run folder (default: a new one under runs/)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
     parser.add_argument("--resume", type=str | None, default=None, help="run folder to go on with")
@@ -54,6 +73,7 @@ def make_parser(prog: str, description: str, config: str | None = None) -> Parse
 
 def parse(parser: Parser, argv: list[str]) -> Namespace:
     """Parse; ``--resume DIR`` reads the run's own configuration first, no ``--config`` the shipped default."""
+    argv = allow_imports(parser, argv)
     argv = [find_config(parser, part, argv[i - 1] if i else "") for i, part in enumerate(argv)]
     names = [part.split("=")[0] for part in argv]
     if "--resume" in names:
@@ -65,6 +85,24 @@ def parse(parser: Parser, argv: list[str]) -> Namespace:
     elif "--config" not in names and parser.shipped:
         argv = ["--config", str(shipped_config(parser.shipped)), *argv]
     return parser.parse_args(argv)
+
+
+def allow_imports(parser: Parser, argv: list[str]) -> list[str]:
+    """Let ``class_path`` name classes of each ``--allow_import MODULE`` too; returns the other arguments.
+
+    It is no option of the parser: a file must not be able to give it.
+    """
+    rest, parts = [], iter(argv)
+    for part in parts:
+        name, _, module = part.partition("=")
+        if name != "--allow_import":
+            rest.append(part)
+            continue
+        module = module or next(parts, "")
+        if not all(word.isidentifier() for word in module.split(".")):
+            parser.error(f"--allow_import expects the name of a module, got {module!r}")
+        set_parsing_settings(import_path_allowlist=[module])
+    return rest
 
 
 def argument(argv: list[str], name: str) -> str:
@@ -98,25 +136,68 @@ def find_config(parser: Parser, part: str, before: str) -> str:
 def main(parser: Parser, run: Callable[[Parser, Namespace], int | None], argv: list[str] | None = None) -> int:
     """Parse, run, and turn what can go wrong for the user into one message and an exit status.
 
-    The status is 0, or what ``run`` returns; 2 for mistakes in the input, 130 when stopped.
+    The status is 0, or what ``run`` returns; 2 for mistakes in the input and what the system refuses, 130 when stopped.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("lightning_fabric", "lightning", "torch", "faiss", "fsspec", "matplotlib", "onnxscript", "onnx_ir"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
     warnings.filterwarnings("ignore", message=".*Sparse CSR tensor support.*")
-    cfg = parse(parser, sys.argv[1:] if argv is None else argv)
+    threading.excepthook = _report_thread
+    cfg = Namespace(out=None)
     try:
-        status = run(parser, cfg)
+        cfg = parse(parser, sys.argv[1:] if argv is None else argv)
+        with HELD:
+            status = run(parser, cfg)
     except Stopped as stop:
         sys.stderr.write(f"{stop}. Go on with: {parser.prog} --resume {cfg.out}\n")
         return 130
     except KeyboardInterrupt:
         sys.stderr.write("aborted\n")
         return 130
-    except (ValueError, FileNotFoundError, NotADirectoryError, FloatingPointError) as error:
-        if logging.getLogger().isEnabledFor(logging.DEBUG):
+    except Exception as error:
+        message = explain(error, parser.prog, cfg.get("out"))
+        if message is None or logging.getLogger().isEnabledFor(logging.DEBUG):
             raise
-        sys.stderr.write(f"{parser.prog}: error: {error}\n")
+        sys.stderr.write(f"{parser.prog}: error: {message}\n")
         return 2
     return status or 0
+
+
+def explain(error: Exception, prog: str, out: str | None) -> str | None:
+    """What an error means to the user and how to go on; None for one that is a mistake of the program.
+
+    Args:
+        error: that ended the run.
+        prog: how the command is called.
+        out: its run folder.
+    """
+    text = str(error)
+    if "Original Traceback" in text:  # raised in a worker, whose traceback the data loader makes part of the message
+        text = text.strip().splitlines()[-1].partition(": ")[2]
+    begun = out is not None and os.path.isfile(Path(out) / "checkpoints" / "last.pt")
+    go_on = f"what was written before is whole, go on with: {prog} --resume {out}" if begun else \
+        "nothing was lost, run the command again"
+    if isinstance(error, NoRoomError):
+        path = Path(error.filename)
+        needed = max(error.written, path.stat().st_size if path.is_file() else 0)
+        return (f"{path} could not be written ({error.strerror}): it needs {'about' if path.is_file() else 'over'} "
+                f"{needed / 1e6:,.1f} MB, {error.free / 1e6:,.1f} MB are free there; make room, then {go_on}")
+    if isinstance(error, RuntimeError) and re.search("DataLoader worker|shared memory|</?torch_", text):
+        return (f"a process that loads images died ({one_line(text)}): give less work to fewer of them by "
+                f"--data.workers, 0 loads without; {go_on}")
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({one_line(text) or 'MemoryError'}); {go_on}"
+    where = str(getattr(error, "filename", None) or out or "a file").removesuffix(".part").removesuffix("/.running")
+    if number := lacks_room(error):
+        return f"{where} could not be written ({os.strerror(number)}): make room, then {go_on}"
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, FileNotFoundError):
+        return (f"{where}: {error.strerror}; choose a folder that can be written to (--out), or mend its permissions, "
+                f"then {go_on}")
+    return text if isinstance(error, ValueError | OSError | FloatingPointError) else None
+
+
+def _report_thread(failed: threading.ExceptHookArgs) -> None:
+    """A thread that writes logs hands an error of the system to the main thread, which explains it."""
+    if not isinstance(failed.exc_value, OSError):
+        threading.__excepthook__(failed)

@@ -38,12 +38,17 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     about = state.get("describe", {})
     if "network" not in about or WEIGHTS not in state.get("method", {}):
         raise ValueError(f"{path} does not say which network it holds: give a checkpoint of a training pipeline")
-    name, options = about["network"]["class_path"], about["network"]["init_args"]
-    if name not in NETWORKS:
+    try:
+        name, options, (height, width) = about["network"]["class_path"], about["network"]["init_args"], about["size"]
+        if not all(type(side) is int and 0 < side < 10_000 for side in (height, width)):
+            raise ValueError(f"images of {height} x {width}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} describes no network and size of images that it can be built for: {error}") from error
+    if str(name) not in NETWORKS:
         raise ValueError(f"{path} holds a network {name!r}; known ones: {', '.join(sorted(NETWORKS))}")
     try:
         network = NETWORKS[name](**options | {"weights": None})
-    except TypeError as error:
+    except Exception as error:  # options of another version, or written by hand
         raise ValueError(f"{path} was made by another version of this library: {error}") from error
     load_weights(network, state["method"][WEIGHTS], str(path))
     return network, about

@@ -244,9 +244,11 @@ class Run:
     @property
     def memory(self) -> Tensor:
         """The feature memory of the graph's nodes (M, rows, d)."""
-        if "memory" not in self.checkpoint.get("method", {}):
-            raise ValueError(f"{checkpoint_path(self.folder)} holds no memory to build a graph from")
-        return self.checkpoint["method"]["memory"]["bank"][:, :self.rows]
+        bank = self.checkpoint["method"].get("memory", {}).get("bank")
+        if not isinstance(bank, Tensor) or bank.dim() != 3 or bank.shape[1] < self.rows:
+            raise ValueError(f"{checkpoint_path(self.folder)} holds no memory to build a graph from "
+                             f"({self.rows} rows expected)")
+        return bank[:, :self.rows]
 
     @property
     def memory_epoch(self) -> int:

@@ -1,8 +1,11 @@
 """The one writer of a run folder."""
+import atexit
 import json
 import math
+import os
 import platform
 import time
+from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,24 +17,34 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from mprd_pyg.evaluation import RankingResult, SingleShotResult, pair_truth
-from mprd_pyg.files import replacing
+from mprd_pyg.files import replacing, working_in
 
 PACKAGES = ("mprd-pyg", "torch", "torchvision", "torch-geometric", "faiss-gpu", "faiss-cpu", "lightning-fabric",
             "numpy", "pandas", "pillow")
+HELD = ExitStack()  # the folders that this process works in; closed when its command or the process ends
+atexit.register(HELD.close)
 Results = dict[str, RankingResult | SingleShotResult]  # by mode
 
 
 class RunFolder:
     """Writes the files of a run, each whole or not at all; :class:`~pipelines.runs.run.Run` reads them.
 
+    The folder is kept to this process until ``HELD`` is closed; of several processes of one run the first keeps it.
+
     Args:
         out: the folder; None makes a new one under ``runs/``.
         name: part of the new folder's name.
         resume: the folder must hold a run; otherwise it must not.
+
+    Raises:
+        ValueError: the folder holds a run, or another process works there.
+        OSError: it cannot be written to.
     """
 
     def __init__(self, out: str | None, name: str, resume: bool = False):
         self.path = Path(out) if out else Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        if os.environ.get("RANK", "0") == "0":
+            HELD.enter_context(working_in(self.path))
         if (self.path / "config.yaml").exists() and not resume:
             raise ValueError(f"{self.path} already holds a run: go on with it by --resume {self.path}, "
                              f"or give another --out")
