@@ -18,10 +18,10 @@ from tqdm import tqdm
 
 from mprd_pyg.drawing import draw_pair
 from mprd_pyg.files import replacing
-from mprd_pyg.graph import NeighbourLists, PairSubgraphDataset, PairSubgraphWriter
+from mprd_pyg.graph import NeighbourLists, PairStatistics, PairSubgraphDataset, PairSubgraphWriter
 from pipelines.command_line import cli
 from pipelines.runs.run import Run, find_pairs
-from pipelines.runs.subgraph_samples import with_similarity
+from pipelines.runs.subgraph_samples import sample_statistics, with_similarity
 
 CHOICES = ("mistakes", "believed", "random", "all")
 CHUNK = 10_000  # pairs that are cut out at a time
@@ -133,13 +133,16 @@ def save_subgraphs(opened: Run, pairs: pd.DataFrame, folder: Path) -> None:
     writer = PairSubgraphWriter(folder, images, opened.image_root, {"subgraphs": repr(cut_out)})
     for branch, frame in pairs.groupby("branch", sort=True):
         graph = opened.memory_graph(int(branch))
-        lists = NeighbourLists.from_graph(graph)
+        graph.camera_id = torch.tensor(images["camera_id"].to_numpy(np.int64)[:opened.rows])
+        lists, statistics = NeighbourLists.from_graph(graph), PairStatistics(sample_statistics(opened.rows))
         for start in range(0, len(frame), CHUNK):
             part = frame.iloc[start:start + CHUNK]
-            batch = cut_out(lists, torch.tensor(part[["anchor", "neighbour"]].to_numpy(np.int64)))
+            asked = torch.tensor(part[["anchor", "neighbour"]].to_numpy(np.int64))
+            batch = cut_out(lists, asked)
             columns = {name: torch.tensor(part[name].to_numpy(kind)) for name, kind in (
                 ("similarity", "float32"), ("likelihood", "float32"), ("believed", "bool"), ("epoch", "int64"))}
-            writer.append(with_similarity(batch, graph.x, metric), branch=int(branch), **columns)
+            writer.append(with_similarity(batch, graph.x, metric), branch=int(branch), **columns,
+                          statistics=statistics(graph, asked), statistic_names=statistics.columns(graph))
 
 
 def draw(folder: Path, asked: pd.DataFrame, places: list[tuple[PairSubgraphDataset, int]], cfg: Namespace) -> None:

@@ -19,7 +19,7 @@ from mprd_pyg.training import load_checkpoint
 from pipelines.runs.networks import checkpoint_path, load_network
 
 NAMES = {"mprd": "MPRD", "paul": "PAUL", "patch_mprd": "PatchMPRD", "pretrain": "Supervised pre-training",
-         "link_prediction": "Link prediction"}
+         "cluster_contrast": "Cluster contrast", "link_prediction": "Link prediction"}
 PAIR_KEY = ["epoch", "branch", "anchor", "neighbour"]
 T = TypeVar("T")
 
