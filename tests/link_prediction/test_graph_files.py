@@ -225,7 +225,8 @@ def test_small_files_that_name_a_far_node_take_no_memory(tmp_path):
         torch.save(data, path)
         with pytest.raises(ValueError, match="graph.pt"):
             read_graph(path)
-    savemat(tmp_path / "graph.mat", {"net": csc_matrix(([1.0], ([0], [1])), shape=(2 * 10**6, 2 * 10**6))})
+    savemat(tmp_path / "graph.mat", {"net": csc_matrix(([1.0], ([0], [1])), shape=(2 * 10**6, 2 * 10**6))},
+            do_compression=True)
     with pytest.raises(ValueError, match="2,000,000 nodes in a file of"):
         read_graph(tmp_path / "graph.mat")
 
