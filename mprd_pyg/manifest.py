@@ -34,7 +34,7 @@ class FileEntry:
     @classmethod
     def of(cls, path: Path) -> "FileEntry":
         """Of a file that was just written."""
-        return cls(path.name, path.stat().st_size, _checksum(path))
+        return cls(path.name, path.stat().st_size, checksum_of(path))
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Manifest:
                     raise ValueError("it is missing")
                 if (found := path.stat().st_size) != entry.bytes:
                     raise ValueError(f"it has {found:,} bytes, {entry.bytes:,} were written")
-                if _checksum(path) != entry.crc32:
+                if checksum_of(path) != entry.crc32:
                     raise ValueError("its content does not fit its checksum")
 
 
@@ -111,7 +111,8 @@ def _own_checksum(content: dict[str, Any]) -> int:
     return zlib.crc32(json.dumps(content, sort_keys=True).encode())
 
 
-def _checksum(path: Path) -> int:
+def checksum_of(path: Path) -> int:
+    """CRC-32 of a file's content."""
     checksum = 0
     with open(path, "rb") as file:
         while block := file.read(BLOCK):

@@ -13,6 +13,10 @@ from torch import Tensor
 
 from mprd_pyg.data.table import ImageTable, check_table, table_root
 
+MAX_PIXELS = int(os.environ.get("MPRD_PYG_MAX_PIXELS", 50_000_000))
+"""Pixels of an image, at most: a small file can claim more than memory holds. Set by the environment variable."""
+RUN_BY_OTHERS = ("EPS", "WMF", "EMF")  # formats that PIL hands to another program
+
 
 def open_rgb(path: str | Path) -> Image.Image:
     """Decode an image file whole, upright (EXIF) and as RGB; the content decides the format, not the suffix.
@@ -21,7 +25,7 @@ def open_rgb(path: str | Path) -> Image.Image:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file cannot be decoded; the message names it.
+        ValueError: the file cannot be decoded, or has more than ``MAX_PIXELS``; the message names it.
     """
     try:
         if os.stat(path).st_size == 0:
@@ -29,6 +33,11 @@ def open_rgb(path: str | Path) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")     # PIL's remarks on metadata; what is wrong raises
             with Image.open(path) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS:,}; if you "
+                                     f"trust it, set MPRD_PYG_MAX_PIXELS")
+                if image.format in RUN_BY_OTHERS:
+                    raise ValueError(f"{image.format} is no format of photographs")
                 image.load()
                 return _rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError:

@@ -1,6 +1,10 @@
 """Graphs from files: edge lists, MATLAB matrices, PyG ``Data`` and Planetoid files; no file runs code."""
 import csv
 import difflib
+import signal
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +18,9 @@ from mprd_pyg.link_prediction.planetoid import read_planetoid
 
 HEADERS = {"source", "target", "src", "dst", "from", "to", "node1", "node2", "node_1", "node_2", "id1", "id2", "id_1",
            "id_2", "u", "v", "i", "j", "weight", "w", "label", "type", "fromnodeid", "tonodeid"}
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+MAX_NODES = 1_000_000  # of a file with fewer bytes than that
+MAT_READER = Path(__file__).with_name("mat_reader.py")
 KINDS = "an edge list (text or CSV), .mat, .pt (PyG Data) or Planetoid ind.NAME.graph"
 
 
@@ -106,25 +113,19 @@ def read_pairs(path: str | Path, graph: LinkGraph) -> torch.Tensor:
 
 def read_mat(path: Path, key: str) -> LinkGraph:
     """A square matrix whose entries other than 0 are links; nodes are named by row, counted from 0."""
-    from scipy.io import loadmat
-    from scipy.sparse import coo_matrix, issparse
-    try:
-        found = {name: value for name, value in loadmat(path).items() if not name.startswith("__")}
-    except NotImplementedError as error:
-        raise ValueError(f"{path} is of MATLAB's version 7.3: save it with -v7") from error
-    except Exception as error:  # SciPy's reader raises many kinds on damaged files
-        raise ValueError(f"{path} is not a readable .mat file ({error})") from error
-    if key not in found:
-        shapes = ", ".join(f"{name} {getattr(value, 'shape', '')}" for name, value in found.items())
-        raise ValueError(f"{path} has no matrix {key!r}; it holds: {shapes or 'nothing'}. Name one by --key")
-    matrix = found[key]
-    if not issparse(matrix) and (not isinstance(matrix, np.ndarray) or matrix.dtype.kind not in "biuf"):
-        raise ValueError(f"{key!r} of {path} is not a matrix of numbers: name another one by --key")
-    if len(matrix.shape) != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(f"{key!r} of {path} has shape {matrix.shape}: an adjacency matrix is square")
-    matrix = coo_matrix(matrix)
-    matrix.eliminate_zeros()
-    return in_file(path, np.stack([matrix.row, matrix.col], axis=1), matrix.shape[0])
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "links.npz"
+        # By its path, not as a module: it starts without torch, and nothing is imported from the current folder.
+        reader = subprocess.run([sys.executable, MAT_READER, path.absolute(), key, out], stdout=subprocess.DEVNULL,
+                                stderr=subprocess.PIPE, text=True, errors="replace")
+        if reader.returncode < 0:
+            raise ValueError(f"{path} is not a readable .mat file: its reader was ended by "
+                             f"{signal.Signals(-reader.returncode).name}; save it again with -v7")
+        if reader.returncode:
+            said = reader.stderr.strip().splitlines() or ["is not a readable .mat file"]
+            raise ValueError(f"{path} {said[-1]}")
+        with np.load(out, allow_pickle=False) as arrays:
+            return in_file(path, arrays["edges"], int(arrays["num_nodes"]))
 
 
 def read_data(path: Path) -> LinkGraph:
@@ -132,30 +133,45 @@ def read_data(path: Path) -> LinkGraph:
     try:
         with torch.serialization.safe_globals([Data, DataEdgeAttr, DataTensorAttr, GlobalStorage]):
             data = torch.load(path, map_location="cpu", weights_only=True)
+        found = {name: data.get(name) for name in ("edge_index", "x", "num_nodes")} if isinstance(data, Data) else {}
     except Exception as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path} was not read as a PyG Data ({first}): files that hold anything but tensors and "
                          f"Data are refused; save it with torch.save(Data(edge_index=..., x=...), path)") from error
-    edge_index = data.get("edge_index") if isinstance(data, Data) else None
+    edge_index, x, num_nodes = (found.get(name) for name in ("edge_index", "x", "num_nodes"))
     if not isinstance(edge_index, torch.Tensor):
         raise ValueError(f"{path} holds {type(data).__name__} without an edge_index, not a PyG Data with one: save one "
                          f"graph with torch.save(Data(edge_index=..., x=...), path)")
-    if edge_index.dim() != 2 or edge_index.shape[0] != 2 or edge_index.is_floating_point():
+    if edge_index.dim() != 2 or edge_index.shape[0] != 2 or edge_index.dtype not in INTEGERS or not held(edge_index):
         raise ValueError(f"{path}: edge_index has shape {tuple(edge_index.shape)} and type {edge_index.dtype}; "
                          f"expected integers (2, E)")
-    x = data.get("x")
-    if x is not None and (not isinstance(x, torch.Tensor) or x.dim() == 0):
+    if x is not None and (not isinstance(x, torch.Tensor) or x.dim() == 0 or x.is_complex()):
         raise ValueError(f"{path}: x is {type(x).__name__}; expected a dense tensor (N, d)")
+    if x is not None and (not held(x) if x.layout == torch.strided else
+                          x.numel() * x.element_size() > 10_000 * path.stat().st_size):
+        raise ValueError(f"{path}: x has shape {tuple(x.shape)}, which a file of {path.stat().st_size:,} bytes does "
+                         f"not hold")
     if x is not None and x.layout != torch.strided:
         x = x.to_dense()
     highest = int(edge_index.max()) + 1 if edge_index.numel() else 0
-    num_nodes = data.get("num_nodes")
-    num_nodes = (len(x) if x is not None else highest) if num_nodes is None else int(num_nodes)
+    try:
+        num_nodes = (len(x) if x is not None else highest) if num_nodes is None else int(num_nodes)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path}: num_nodes is no number ({error})") from error
     return in_file(path, edge_index.T.numpy(), num_nodes, x)
 
 
+def held(x: torch.Tensor) -> bool:
+    """Whether a tensor is dense and its elements are all stored: a view can repeat one of them endlessly."""
+    return x.layout == torch.strided and x.nbytes <= x.untyped_storage().nbytes()
+
+
 def in_file(path: Path, edges: np.ndarray, num_nodes: int, x: torch.Tensor | None = None) -> LinkGraph:
-    """The graph, or an error that names the file."""
+    """The graph, or an error that names the file; a small file has a million nodes at most."""
+    size = path.stat().st_size
+    if num_nodes > max(MAX_NODES, size):
+        raise ValueError(f"{path}: {num_nodes:,} nodes in a file of {size:,} bytes; number the nodes from 0, or leave "
+                         f"out those without links")
     try:
         return LinkGraph.from_edges(edges, num_nodes, x=x)
     except ValueError as error:

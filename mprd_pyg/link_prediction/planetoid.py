@@ -1,4 +1,5 @@
 """Planetoid's ``ind.NAME.*`` files: Python pickles, read by an unpickler that can build arrays and nothing else."""
+import math
 import pickle
 from collections import defaultdict
 from pathlib import Path
@@ -76,16 +77,26 @@ def read_planetoid(path: str | Path) -> LinkGraph:
     file = {part: path.with_name(f"ind.{name}.{part}") for part in ("graph", "allx", "tx", "test.index")}
     lists = read_pickle(file["graph"])
     try:
-        edges = [(int(node), int(other)) for node, others in lists.items() for other in others]
-        num_nodes = 1 + max(max(map(int, lists)), max((max(edge) for edge in edges), default=0))
-    except (AttributeError, TypeError, ValueError) as error:
+        edges = np.array([(int(node), int(other)) for node, others in lists.items() for other in others],
+                         dtype=np.int64).reshape(-1, 2)
+        num_nodes = 1 + max(max(map(int, lists)), int(edges.max(initial=0)))
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{file['graph']} holds no lists of neighbours ({error})") from error
+    check_nodes(file["graph"], num_nodes, len(lists) + len(np.unique(edges)))
     x = None
     if file["allx"].is_file():
         x = features(file)
         num_nodes = max(num_nodes, len(x))
+        check_nodes(file["graph"], num_nodes, len(lists) + len(x))
         x = torch.cat([x, x.new_zeros(num_nodes - len(x), x.shape[1])])
-    return LinkGraph.from_edges(np.array(edges, dtype=np.int64).reshape(-1, 2), num_nodes, x=x)
+    return LinkGraph.from_edges(edges, num_nodes, x=x)
+
+
+def check_nodes(path: Path, num_nodes: int, named: int) -> None:
+    """Raise ValueError where the highest number is far above how many nodes are named: memory is taken for all."""
+    if num_nodes > 2 * named + 1000:
+        raise ValueError(f"{path} names node {num_nodes - 1:,} and no more than {named:,} nodes: it is damaged, or its "
+                         f"nodes are not numbered from 0")
 
 
 def features(file: dict[str, Path]) -> torch.Tensor:
@@ -95,14 +106,21 @@ def features(file: dict[str, Path]) -> torch.Tensor:
         rows = np.array(file["test.index"].read_text().split(), dtype=np.int64)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no file {file['test.index']}, which says whose features tx are") from error
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"{file['test.index']} holds something other than node numbers ({error})") from error
     if len(rows) != len(tested) or known.shape[1] != tested.shape[1] or len(rows) and rows.min() < len(known):
         raise ValueError(f"{file['tx']} ({tested.shape}), {file['allx']} ({known.shape}) and {file['test.index']} "
                          f"({len(rows)} nodes) do not fit together: they are of different graphs")
+    check_nodes(file["test.index"], int(rows.max(initial=-1)) + 1, len(known) + len(tested))
     x = np.zeros((max(len(known), int(rows.max(initial=-1)) + 1), known.shape[1]), dtype=np.float32)
     x[:len(known)], x[rows] = known, tested
     return torch.from_numpy(x)
+
+
+def check_size(path: Path, size: int) -> None:
+    """Raise ValueError for a matrix of far more bytes than its file holds, even as zeros that are left out."""
+    if size > 100_000_000 + 10_000 * path.stat().st_size:
+        raise ValueError(f"a matrix of {size:,} bytes in a file of {path.stat().st_size:,}")
 
 
 def dense(path: Path) -> np.ndarray:
@@ -112,11 +130,13 @@ def dense(path: Path) -> np.ndarray:
     try:
         if isinstance(value, SparseParts):
             parts = value.state
+            check_size(path, 4 * math.prod(map(int, parts["_shape"])))
             matrix = csr_matrix((parts["data"], parts["indices"], parts["indptr"]), shape=parts["_shape"])
             matrix.check_format(full_check=True)
             value = matrix.toarray()
         if not isinstance(value, np.ndarray) or value.ndim != 2 or value.dtype.kind not in "biuf":
             raise TypeError(f"{type(value).__name__} is no matrix of numbers")
+        check_size(path, value.nbytes)
     except Exception as error:
         raise ValueError(f"{path} does not hold a matrix of features ({error})") from error
     return value.astype(np.float32)

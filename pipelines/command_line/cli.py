@@ -11,6 +11,7 @@ from pathlib import Path
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
 
+from mprd_pyg.bounded_yaml import read_yaml
 from mprd_pyg.files import NoRoomError, lacks_room
 from mprd_pyg.training import Stopped
 from pipelines.runs.run_folder import HELD
@@ -72,7 +73,11 @@ def make_parser(prog: str, description: str, config: str | None = None) -> Parse
 
 
 def parse(parser: Parser, argv: list[str]) -> Namespace:
-    """Parse; ``--resume DIR`` reads the run's own configuration first, no ``--config`` the shipped default."""
+    """Parse; ``--resume DIR`` reads the run's own configuration first, no ``--config`` the shipped default.
+
+    Raises:
+        ValueError: a configuration is no YAML mapping of a bounded size.
+    """
     argv = allow_imports(parser, argv)
     argv = [find_config(parser, part, argv[i - 1] if i else "") for i, part in enumerate(argv)]
     names = [part.split("=")[0] for part in argv]
@@ -84,6 +89,9 @@ def parse(parser: Parser, argv: list[str]) -> Namespace:
         argv = ["--config", str(config), *argv, "--out", str(folder)]
     elif "--config" not in names and parser.shipped:
         argv = ["--config", str(shipped_config(parser.shipped)), *argv]
+    for i, part in enumerate(argv):
+        if part.startswith("--config=") or i and argv[i - 1] == "--config":
+            read_yaml(part.removeprefix("--config="))  # bounded, before the parser reads it
     return parser.parse_args(argv)
 
 

@@ -9,14 +9,16 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from mprd_pyg.bounded_yaml import read_yaml
 from mprd_pyg.evaluation.pairs import pair_truth
 from mprd_pyg.graph import KNNGraph, PairSubgraphDataset, PairSubgraphs
+from mprd_pyg.manifest import checksum_of
 from mprd_pyg.training import load_checkpoint
 from pipelines.runs.networks import checkpoint_path, load_network
+from pipelines.runs.run_folder import CHECKSUMS
 
 NAMES = {"mprd": "MPRD", "paul": "PAUL", "patch_mprd": "PatchMPRD", "pretrain": "Supervised pre-training",
          "cluster_contrast": "Cluster contrast", "link_prediction": "Link prediction"}
@@ -153,7 +155,7 @@ class Run:
     @cached_property
     def images(self) -> pd.DataFrame:
         """The training table: row = memory slot = graph node."""
-        return self.table("images.parquet")
+        return self._checked("images.parquet", self.table("images.parquet"), ["person_id", "camera_id"], ["path"])
 
     @property
     def rows(self) -> int:
@@ -195,7 +197,23 @@ class Run:
         if epoch not in self.epochs:
             raise ValueError(f"epoch {epoch} has no pairs: {self.folder} has those of epochs "
                              f"{', '.join(map(str, self.epochs))}")
-        return self.table(f"pairs/epoch_{epoch:03d}.parquet", columns)
+        name = f"pairs/epoch_{epoch:03d}.parquet"
+        pairs = self.table(name, columns)
+        ends = [column for column in ("anchor", "neighbour") if columns is None or column in columns]
+        return self._checked(name, pairs, ends, rows=len(self.images))
+
+    def _checked(self, name: str, table: pd.DataFrame, whole: list[str], text: Sequence[str] = (),
+                 rows: int | None = None) -> pd.DataFrame:
+        """The table, if it has these columns of whole numbers (rows of ``images``) and of text."""
+        lacking = [column for column in (*whole, *text) if column not in table]
+        wrong = [column for column in whole if column in table and not pd.api.types.is_integer_dtype(table[column])]
+        wrong += [column for column in text if column in table and not table[column].map(type).eq(str).all()]
+        if rows is not None and not lacking + wrong:
+            wrong = [column for column in whole if not table[column].between(0, rows - 1).all()]
+        if lacking or wrong:
+            raise ValueError(f"{self.folder / name} lacks the columns {lacking}, or holds something else in {wrong}: "
+                             f"restore it or make the run again")
+        return table
 
     def pairs(self, epoch: int | None = None) -> pd.DataFrame:
         """The judged pairs of an epoch (the last by default), with the columns of ``PairSubgraphDataset.table``."""
@@ -276,8 +294,17 @@ class Run:
         return (self.folder / name).is_file()
 
     def table(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """A Parquet file of the folder, or some of its columns."""
-        return self._read(name, lambda path: pd.read_parquet(path, columns=columns))
+        """A Parquet file of the folder, or some of its columns; one that was changed is refused."""
+        def read(path: Path) -> pd.DataFrame:
+            kept = self._checksums.get(name)
+            if kept is not None and checksum_of(path) not in kept:
+                raise ValueError("its content does not fit its checksum")
+            return pd.read_parquet(path, columns=columns)
+        return self._read(name, read)
+
+    @property
+    def _checksums(self) -> dict[str, Any]:
+        return self._mapping(CHECKSUMS)
 
     def text(self, name: str) -> str:
         """A text file of the folder."""
@@ -285,8 +312,7 @@ class Run:
 
     def _mapping(self, name: str) -> dict[str, Any]:
         def read(path: Path) -> dict[str, Any]:
-            load = json.loads if path.suffix == ".json" else yaml.safe_load
-            value = load(path.read_text(encoding="utf-8"))
+            value = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else read_yaml(path)
             if not isinstance(value, dict):
                 raise ValueError("expected names with values")
             return value
@@ -308,8 +334,8 @@ class Run:
         try:
             return read(path)
         except Exception as error:  # whatever a reader makes of a damaged file
-            raise ValueError(f"{path} cannot be read, restore it or make the run again "
-                             f"({type(error).__name__}: {error})") from error
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ValueError(f"{path} cannot be read, restore it or make the run again ({reason[:400]})") from error
 
 
 def find_pairs(pairs: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:

@@ -18,11 +18,13 @@ from torch_geometric.data import Data
 
 from mprd_pyg.evaluation import RankingResult, SingleShotResult, pair_truth
 from mprd_pyg.files import replacing, working_in
+from mprd_pyg.manifest import checksum_of, refusing_damage
 
 PACKAGES = ("mprd-pyg", "torch", "torchvision", "torch-geometric", "faiss-gpu", "faiss-cpu", "lightning-fabric",
             "numpy", "pandas", "pillow")
 HELD = ExitStack()  # the folders that this process works in; closed when its command or the process ends
 atexit.register(HELD.close)
+CHECKSUMS = "checksums.json"  # CRC-32 of each table, and of the one that it replaced
 Results = dict[str, RankingResult | SingleShotResult]  # by mode
 
 
@@ -64,11 +66,16 @@ class RunFolder:
         self.write_text(name, json.dumps(_plain(value), indent=2) + "\n")
 
     def write_table(self, name: str, frame: pd.DataFrame) -> None:
-        """Write a Parquet file."""
+        """Write a Parquet file; its checksum, and that of the table before, are kept first."""
         frame = frame.copy()
         frame.attrs = {}
         with replacing(self.path / name) as part:
             frame.to_parquet(part, index=False)
+            path = self.path / CHECKSUMS
+            with refusing_damage(path, "remove it"):
+                kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+                kept |= {name: [checksum_of(part), *kept.get(name, [])[:1]]}
+            self.write_json(CHECKSUMS, kept)
 
     def write_arrays(self, name: str, **arrays: np.ndarray) -> None:
         """Write a ``.npz`` file."""

@@ -61,7 +61,7 @@ def test_stopped_at_any_moment_it_goes_on(archive, tmp_path, monkeypatch):
         calls.append(target.name)
         if len(calls) in (1, 20, 21):
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.with_name(target.name + ".part").write_bytes(content[:10])      # killed while writing
+            target.with_name(target.name + ".part").write_bytes(next(content)[:10])      # killed while writing
             raise KeyboardInterrupt
         return write(target, content)
     monkeypatch.setattr(extraction, "_write", stopping)

@@ -188,3 +188,59 @@ def test_pairs(tmp_path):
             read_pairs(path, graph)
     with pytest.raises(FileNotFoundError):
         read_pairs(tmp_path / "none", graph)
+
+
+def test_a_damaged_mat_file_cannot_end_this_process(tmp_path):
+    matrix = csc_matrix(np.eye(30, k=1) + np.eye(30, k=-1))
+    path = tmp_path / "graph.mat"
+    savemat(path, {"net": matrix}, do_compression=False)
+    content, place = path.read_bytes(), path.read_bytes().index(matrix.indptr.astype("<i4").tobytes())
+    # a column pointer and a row index far outside: a conversion that trusts them reads or writes anywhere
+    for where in (place + 4 * 15, content.index(matrix.indices.astype("<i4").tobytes())):
+        changed = bytearray(content)
+        changed[where:where + 4] = (2**30).to_bytes(4, "little")
+        path.write_bytes(changed)
+        with pytest.raises(ValueError, match="not a readable .mat"):
+            read_graph(path)
+
+
+def test_a_reader_that_crashes_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "reader.py").write_text("import os\nos.kill(os.getpid(), 11)\n")
+    monkeypatch.setattr("mprd_pyg.link_prediction.graph_files.MAT_READER", tmp_path / "reader.py")
+    (tmp_path / "graph.mat").write_bytes(b"x")
+    with pytest.raises(ValueError, match="graph.mat is not a readable .mat file: its reader was ended by SIGSEGV"):
+        read_graph(tmp_path / "graph.mat")
+
+
+def test_small_files_that_name_a_far_node_take_no_memory(tmp_path):
+    far = 10**9
+    path = tmp_path / "graph.pt"
+    pair = torch.tensor([[0], [1]])
+    repeated = torch.zeros(2, 1, dtype=torch.int64).expand(2, 10**10)
+    wide = torch.sparse_coo_tensor([[0], [0]], [1.0], (10**6, 10**6), check_invariants=True)
+    for data in (Data(edge_index=torch.tensor([[0], [far]])), Data(edge_index=pair, num_nodes=far),
+                 Data(edge_index=repeated), Data(edge_index=pair, x=torch.zeros(1, 1).expand(10**9, 10)),
+                 Data(edge_index=pair, x=wide), Data(edge_index=pair, num_nodes="many"),
+                 Data(edge_index=torch.zeros(2, 3, dtype=torch.bool))):
+        torch.save(data, path)
+        with pytest.raises(ValueError, match="graph.pt"):
+            read_graph(path)
+    savemat(tmp_path / "graph.mat", {"net": csc_matrix(([1.0], ([0], [1])), shape=(2 * 10**6, 2 * 10**6))},
+            do_compression=True)
+    with pytest.raises(ValueError, match="2,000,000 nodes in a file of"):
+        read_graph(tmp_path / "graph.mat")
+
+
+@pytest.mark.parametrize("part", ["graph", "test.index", "allx", "dense", "number"])
+def test_planetoid_files_that_name_a_far_node_take_no_memory(tmp_path, part):
+    graph = {0: [1, 2], 1: [0], 2: [0]} | {"graph": {10**9: [0]}, "number": {1: [10**40]}}.get(part, {})
+    (tmp_path / "ind.far.graph").write_bytes(pickle.dumps(graph))
+    known = csr_matrix(np.eye(2, 3))
+    if part == "allx":
+        known._shape = (2, 10**9)
+    (tmp_path / "ind.far.allx").write_bytes(pickle.dumps(known))
+    tested = np.broadcast_to(np.zeros((1, 3)), (1, 3)) if part != "dense" else known
+    (tmp_path / "ind.far.tx").write_bytes(pickle.dumps(csr_matrix(tested)))
+    (tmp_path / "ind.far.test.index").write_text("1000000000" if part == "test.index" else "2")
+    with pytest.raises(ValueError, match="ind.far"):
+        read_graph(tmp_path / "ind.far.graph")

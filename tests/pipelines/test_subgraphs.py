@@ -14,6 +14,7 @@ from PIL import Image
 import pipelines
 from mprd_pyg.data.pedestrian.synthetic import write_synthetic
 from mprd_pyg.graph import PairStatistics, PairSubgraphDataset
+from mprd_pyg.training import load_checkpoint, save_checkpoint
 from pipelines import mprd, paul, subgraphs
 from pipelines.command_line import cli
 from pipelines.runs.run import Run
@@ -153,11 +154,13 @@ def test_folders_that_cannot_be_opened_are_named(folder, tmp_path, capsys):
     assert "pairs-00000.arrow was cut short or edited" in capsys.readouterr().err
     shutil.rmtree(folder / "subgraphs")
     unknown.to_parquet(folder / "images.parquet")
+    assert run(folder) == 2 and "images.parquet cannot be read" in capsys.readouterr().err
+    (folder / "checksums.json").unlink()
     assert run(folder) == 2 and "the identities of the run's images are unknown" in capsys.readouterr().err
     checkpoint = folder / "checkpoints" / "last.pt"
-    state = torch.load(checkpoint, weights_only=True)
+    state = load_checkpoint(checkpoint)
     del state["method"]["memory"]
-    torch.save(state, checkpoint)
+    save_checkpoint(checkpoint, state)
     assert run(folder, "--pairs", "random") == 2 and "holds no memory" in capsys.readouterr().err
     checkpoint.unlink()
     assert run(folder, "--pairs", "random") == 2 and "no checkpoint" in capsys.readouterr().err

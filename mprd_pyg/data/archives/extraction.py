@@ -1,26 +1,32 @@
 """Unpacking archives into checked files: it can be stopped at any moment, goes on, and never touches the archive."""
 import hashlib
 import json
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from tqdm import tqdm
 
 from mprd_pyg.data.archives.cuhk03 import open_cuhk03
 from mprd_pyg.data.cards.layouts import is_image_name
 from mprd_pyg.data.images import open_rgb
-from mprd_pyg.files import replacing
+from mprd_pyg.files import replacing, working_in
+from mprd_pyg.manifest import refusing_damage
+
+BLOCK = 1 << 22  # bytes of a member that are in memory at once
 
 
 class Member(NamedTuple):
-    """One file to write: posix path below the output folder, and what makes its content."""
+    """One file to write: posix path below the output folder, its size where it is known, and its content in blocks."""
 
     path: str
-    content: Callable[[], bytes]
+    size: int
+    content: Callable[[], Iterator[bytes]]
 
 
 def extract(archive: str | Path, out: str | Path, progress: bool = True) -> dict:
@@ -40,17 +46,24 @@ def extract(archive: str | Path, out: str | Path, progress: bool = True) -> dict
 
     Raises:
         FileNotFoundError: no such archive.
-        ValueError: it is damaged, of no known kind, or ``out`` holds the extraction of another of its name.
+        ValueError: it is damaged, of no known kind, larger than what is free on the disk, or ``out`` holds the
+            extraction of another of its name, or another process writes there.
+        OSError: ``out`` cannot be written to; before the archive is read.
     """
     archive, out = Path(archive).expanduser(), Path(out).expanduser()
     if not archive.is_file():
         raise FileNotFoundError(f"no archive {archive}")
     record, journal = out / f"{archive.name}.extracted.json", out / f"{archive.name}.extracting"
-    with _open(archive, out) as members:
+    with working_in(out), _open(archive, out) as members:
         _check_paths(archive, members)
         source = {"name": archive.name, "bytes": archive.stat().st_size, "sha256": _sha256(archive, progress)}
-        done = _already_done(record, journal, source)
-        out.mkdir(parents=True, exist_ok=True)
+        with refusing_damage(record, f"remove it and {journal.name}, and what was extracted before is read again"):
+            done, before = _already_done(record, journal)
+        for earlier in before:
+            if earlier != source:
+                raise ValueError(f"{out} already holds files of another {source['name']}, or of other content: give "
+                                 f"another --out, or remove that folder's files, {record.name} and {journal.name}")
+        _check_room(out, [member for member in members if member.path not in done])
         files = {}
         with open(journal, "a", encoding="utf-8") as log:
             if log.tell() == 0:
@@ -74,23 +87,45 @@ def _open(archive: Path, out: Path) -> Iterator[list[Member]]:
     if archive.suffix == ".mat":
         folders = dict.fromkeys((archive.parent, archive.parent.parent, out))
         with open_cuhk03(archive, [folder for folder in folders if folder.is_dir()]) as files:
-            yield [Member(*file) for file in files]
+            yield [Member(path, 0, lambda content=content: iter([content()])) for path, content in files]
     elif zipfile.is_zipfile(archive) or tarfile.is_tarfile(archive):
-        try:
-            with zipfile.ZipFile(archive) if zipfile.is_zipfile(archive) else tarfile.open(archive) as opened:
-                yield [member for member in _packed(opened) if not _is_hidden(member.path)]
-        except (zipfile.BadZipFile, tarfile.TarError, EOFError, RuntimeError, OSError) as error:
-            raise ValueError(f"{archive} cannot be unpacked: {error}; get it again, or unpack it by hand") from error
+        with ExitStack() as stack:
+            try:
+                members = _packed(archive, stack.enter_context(
+                    zipfile.ZipFile(archive) if zipfile.is_zipfile(archive) else tarfile.open(archive)))
+            except Exception as error:  # each format has errors of its own
+                raise ValueError(f"{archive} cannot be unpacked: {error}; get it again, or unpack it by "
+                                 f"hand") from error
+            yield [member for member in members if not _is_hidden(member.path)]
     else:
         raise ValueError(f"{archive} is damaged or of no known kind: expected cuhk-03.mat, a zip file or a tar file")
 
 
-def _packed(opened: zipfile.ZipFile | tarfile.TarFile) -> list[Member]:
+def _packed(archive: Path, opened: zipfile.ZipFile | tarfile.TarFile) -> list[Member]:
     if isinstance(opened, zipfile.ZipFile):
-        return [Member(info.filename, lambda info=info: opened.read(info))
+        return [Member(info.filename, info.file_size, partial(_blocks, archive, info.filename, opened.open, info))
                 for info in opened.infolist() if not info.is_dir()]
-    return [Member(info.name.removeprefix("./"), lambda info=info: opened.extractfile(info).read())
+    return [Member(info.name.removeprefix("./"), info.size,
+                   partial(_blocks, archive, info.name, opened.extractfile, info))
             for info in opened.getmembers() if info.isfile()]
+
+
+def _blocks(archive: Path, name: str, opened: Callable[[Any], BinaryIO], info: Any) -> Iterator[bytes]:
+    """A member's content, never whole in memory; whatever its decoder raises is an error of the archive."""
+    try:
+        with opened(info) as file:
+            while block := file.read(BLOCK):
+                yield block
+    except Exception as error:
+        raise ValueError(f"{archive} cannot be unpacked: {name}: {error or type(error).__name__}; get it again, or "
+                         f"unpack it by hand") from error
+
+
+def _check_room(out: Path, members: list[Member]) -> None:
+    needed, free = sum(member.size for member in members), shutil.disk_usage(out).free
+    if needed > free:
+        raise ValueError(f"{out} has {free / 1e9:,.1f} GB free, and {needed / 1e9:,.1f} GB are to be unpacked: make "
+                         f"room or give another --out; nothing was written")
 
 
 def _is_hidden(path: str) -> bool:
@@ -100,13 +135,13 @@ def _is_hidden(path: str) -> bool:
 def _check_paths(archive: Path, members: list[Member]) -> None:
     if not members:
         raise ValueError(f"{archive} holds nothing to extract")
-    for path, _ in members:
+    for path, *_ in members:
         if not path or PurePosixPath(path).is_absolute() or "\\" in path or ":" in path or ".." in path.split("/"):
             raise ValueError(f"{archive} holds {path!r}, which is no path below the output folder; nothing was written")
 
 
-def _already_done(record: Path, journal: Path, source: dict) -> dict[str, list]:
-    """The files that an earlier call wrote, path -> [bytes, sha256]."""
+def _already_done(record: Path, journal: Path) -> tuple[dict[str, list], list[dict]]:
+    """The files that earlier calls wrote, path -> [bytes, sha256], and the sources of those calls."""
     done, before = {}, []
     if record.is_file():
         earlier = json.loads(record.read_text(encoding="utf-8"))
@@ -116,12 +151,10 @@ def _already_done(record: Path, journal: Path, source: dict) -> dict[str, list]:
         journal.write_text("".join(line + "\n" for line in whole), encoding="utf-8")
         before += [json.loads(line) for line in whole[:1]]
         done |= {path: [size, digest] for path, size, digest in map(json.loads, whole[1:])}
-    for earlier in before:
-        if earlier != source:
-            raise ValueError(f"{record.parent} already holds files of another {source['name']} "
-                             f"({earlier['bytes']:,} bytes, not {source['bytes']:,}, or other content): give another "
-                             f"--out, or remove that folder's files, {record.name} and {journal.name}")
-    return done
+    for size, digest in done.values():
+        if type(size) is not int or not isinstance(digest, str):
+            raise ValueError(f"it names a file of {size!r} bytes with sha256 {digest!r}")
+    return done, before
 
 
 def _is_still(target: Path, known: list | None) -> bool:
@@ -129,22 +162,25 @@ def _is_still(target: Path, known: list | None) -> bool:
             and _sha256(target) == known[1])
 
 
-def _write(target: Path, content: bytes) -> list:
-    digest = hashlib.sha256(content).hexdigest()
+def _write(target: Path, content: Iterator[bytes]) -> list:
+    digest, size = hashlib.sha256(), 0
     with replacing(target, sync=False) as part:
-        part.write_bytes(content)
-        if _sha256(part) != digest:
+        with open(part, "wb") as file:
+            for block in content:
+                digest.update(block)
+                size += file.write(block)
+        if _sha256(part) != digest.hexdigest():
             raise ValueError(f"{part} does not read back as it was written: check the disk")
         if is_image_name(target.name):
             open_rgb(part)
-    return [len(content), digest]
+    return [size, digest.hexdigest()]
 
 
 def _sha256(path: Path, progress: bool = False) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file, tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc="sha256",
                                         leave=False, disable=None if progress else True) as bar:
-        while block := file.read(2**22):
+        while block := file.read(BLOCK):
             digest.update(block)
             bar.update(len(block))
     return digest.hexdigest()

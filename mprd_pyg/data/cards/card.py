@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from mprd_pyg.bounded_yaml import parse_yaml, read_text
 from mprd_pyg.data.cards import roots
 from mprd_pyg.data.cards.counts import deviations, shared_identities
 from mprd_pyg.data.cards.layouts import READERS, Listing
@@ -112,15 +113,15 @@ class DataCard(Checked):
         path = Path(path).expanduser()
         if not path.is_file():
             raise FileNotFoundError(f"no card file {path} (shipped cards, by name: {', '.join(cls.names())})")
-        return cls._parse(path.read_text(encoding="utf-8"), str(path))
+        return cls._parse(read_text(path), str(path))
 
     @classmethod
     def _parse(cls, text: str, where: str) -> "DataCard":
         try:
-            values = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise CardError(f"{where}: not valid YAML: {error}") from None
-        if isinstance(values, dict) and "base" in values:
+            values = parse_yaml(text, where)
+        except ValueError as error:
+            raise CardError(str(error)) from None
+        if "base" in values:
             base = values.pop("base")
             if base not in cls.names():
                 raise CardError(f"{where}: base: no shipped card is called {base!r}{nearest(base, cls.names())}")

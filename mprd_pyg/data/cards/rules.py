@@ -2,6 +2,7 @@
 import re
 
 from mprd_pyg.data.cards.layouts import ONE_FOLDER, READERS
+from mprd_pyg.data.cards.patterns import may_take_for_ever
 from mprd_pyg.data.cards.schema import PUBLISHED_FIGURES, SPLITS, check_below
 from mprd_pyg.data.cards.typed_yaml import CardError, nearest
 
@@ -27,6 +28,9 @@ def check_card(card) -> None:
             re.compile(pattern)
         except re.error as error:
             raise CardError(f"the pattern {pattern!r} is not a regular expression: {error}") from None
+        if may_take_for_ever(pattern):
+            raise CardError(f"the pattern {pattern!r} repeats a repetition, or alternatives, that nothing separates: "
+                            f"some names would take for ever. Write \\w+ for (\\w+)+, (?:[^/]+/)* for (?:.+/)*")
     if card.swap and card.layout != "by_identity":
         raise CardError(f"swap needs the layout 'by_identity'; the card's layout is {card.layout!r}")
     if (card.repeats is not None) != (card.layout == "repeated"):
