@@ -91,8 +91,8 @@ def _open(archive: Path, out: Path) -> Iterator[list[Member]]:
     elif zipfile.is_zipfile(archive) or tarfile.is_tarfile(archive):
         with ExitStack() as stack:
             try:
-                members = _packed(archive, stack.enter_context(
-                    zipfile.ZipFile(archive) if zipfile.is_zipfile(archive) else tarfile.open(archive)))
+                open_archive = zipfile.ZipFile if zipfile.is_zipfile(archive) else tarfile.open
+                members = _packed(archive, stack.enter_context(open_archive(archive)))
             except Exception as error:  # each format has errors of its own
                 raise ValueError(f"{archive} cannot be unpacked: {error}; get it again, or unpack it by "
                                  f"hand") from error
