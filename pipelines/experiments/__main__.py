@@ -1,6 +1,7 @@
 """Run a table or a sweep of the papers: every row, every seed, and our figures beside the published ones.
 
 python -m pipelines.experiments mprd_table1 --card synthetic --seeds 0 1 2
+python -m pipelines.experiments link_prediction --graphs USAir.mat NS.mat --seeds 0 1 2 3 4
 python -m pipelines.experiments paul_table3 --card market1501 --data.root DIR --source.card msmt17 --source.root DIR
 """
 import sys
@@ -12,6 +13,7 @@ import yaml
 from jsonargparse import Namespace
 
 from pipelines.command_line import cli
+from pipelines.experiments import link_table
 from pipelines.experiments.plan import Job, Plan
 from pipelines.experiments.processes import execute
 from pipelines.experiments.report import write_report
@@ -87,7 +89,10 @@ def summary(job: Job) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """The exit status: 0, 1 when runs failed, 2 for mistakes in the input, 130 when stopped."""
-    return cli.main(make_parser(), run, argv)
+    asked = sys.argv[1:] if argv is None else argv
+    if asked[:1] == ["link_prediction"]:  # over graphs, not over a table's rows
+        return link_table.main(asked[1:])
+    return cli.main(make_parser(), run, asked)
 
 
 if __name__ == "__main__":

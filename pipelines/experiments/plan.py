@@ -148,6 +148,7 @@ class Plan:
         if "class_path" not in network:
             network = {"class_path": "mprd_pyg.models.ImageEmbedder", "init_args": network}
         config = {"data": resolved["source"], "network": network, "method": resolved["pretraining"],
+                  "learner": resolved["pretraining_learner"],
                   "evaluate_every": 0, **{name: resolved[name] for name in ("accelerator", "precision")}}
         text = yaml.safe_dump(config)
         key = f"{network['class_path'].rpartition('.')[2]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
