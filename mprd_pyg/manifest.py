@@ -103,8 +103,12 @@ def refusing_damage(path: Path, remedy: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path} was cut short or edited: {reason}; {remedy}") from error
+        raise ValueError(f"{path} was cut short or edited: {one_line(error)}; {remedy}") from error
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, without line breaks; its type where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _own_checksum(content: dict[str, Any]) -> int:

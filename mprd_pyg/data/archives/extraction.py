@@ -16,7 +16,7 @@ from mprd_pyg.data.archives.cuhk03 import open_cuhk03
 from mprd_pyg.data.cards.layouts import is_image_name
 from mprd_pyg.data.images import open_rgb
 from mprd_pyg.files import replacing, working_in
-from mprd_pyg.manifest import refusing_damage
+from mprd_pyg.manifest import one_line, refusing_damage
 
 BLOCK = 1 << 22  # bytes of a member that are in memory at once
 
@@ -88,17 +88,18 @@ def _open(archive: Path, out: Path) -> Iterator[list[Member]]:
         folders = dict.fromkeys((archive.parent, archive.parent.parent, out))
         with open_cuhk03(archive, [folder for folder in folders if folder.is_dir()]) as files:
             yield [Member(path, 0, lambda content=content: iter([content()])) for path, content in files]
-    elif zipfile.is_zipfile(archive) or tarfile.is_tarfile(archive):
+    else:
         with ExitStack() as stack:
             try:
-                open_archive = zipfile.ZipFile if zipfile.is_zipfile(archive) else tarfile.open
-                members = _packed(archive, stack.enter_context(open_archive(archive)))
+                kind = zipfile.ZipFile if zipfile.is_zipfile(archive) else tarfile.open
+                members = _packed(archive, stack.enter_context(kind(archive)))
+            except (tarfile.ReadError, zipfile.BadZipFile) as error:
+                raise ValueError(f"{archive} is damaged or of no known kind: expected cuhk-03.mat, a zip file or a tar "
+                                 f"file ({one_line(error)})") from error
             except Exception as error:  # each format has errors of its own
-                raise ValueError(f"{archive} cannot be unpacked: {error}; get it again, or unpack it by "
-                                 f"hand") from error
+                raise ValueError(f"{archive} cannot be unpacked: {one_line(error)}; get it again, or unpack it "
+                                 f"by hand") from error
             yield [member for member in members if not _is_hidden(member.path)]
-    else:
-        raise ValueError(f"{archive} is damaged or of no known kind: expected cuhk-03.mat, a zip file or a tar file")
 
 
 def _packed(archive: Path, opened: zipfile.ZipFile | tarfile.TarFile) -> list[Member]:
@@ -117,8 +118,8 @@ def _blocks(archive: Path, name: str, opened: Callable[[Any], BinaryIO], info: A
             while block := file.read(BLOCK):
                 yield block
     except Exception as error:
-        raise ValueError(f"{archive} cannot be unpacked: {name}: {error or type(error).__name__}; get it again, or "
-                         f"unpack it by hand") from error
+        raise ValueError(f"{archive} cannot be unpacked: {name}: {one_line(error)}; get it again, or unpack it by "
+                         f"hand") from error
 
 
 def _check_room(out: Path, members: list[Member]) -> None:
