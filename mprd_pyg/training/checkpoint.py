@@ -62,7 +62,7 @@ class Checkpoint(dict[str, Any]):
 def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
     """Write tensors and plain values to ``path``; an interruption leaves the old file as it was."""
     with replacing(path) as part, open(part, "wb") as file:
-        torch.save({"format": FORMAT, "checksum": checksum(state), **state}, file)
+        torch.save({**state, "format": FORMAT, "checksum": checksum(state)}, file)
 
 
 def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
