@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 from jsonargparse import Namespace
 
+from mprd_pyg.bounded_yaml import read_yaml
 from mprd_pyg.files import replacing
 from pipelines.command_line import cli
 from pipelines.experiments.plan import Job, flags
@@ -74,7 +74,7 @@ def table(runs: Sequence[tuple[str, dict[str, Any]]]) -> str:
     shown = pd.DataFrame({name: [f"{m:.1f}" + (f" ± {s:.1f}" if s == s else "") if m == m else "" for m, s in zip(
         mean[name], spread[name], strict=True)] for name in mean}, index=mean.index)
     shown.insert(0, "seeds", count)
-    published = yaml.safe_load(PUBLISHED.read_text(encoding="utf-8"))
+    published = read_yaml(PUBLISHED)
     cited = [{"graph": graph, "scorer": f"published: {source}", "seeds": "", **{k: str(v) for k, v in figures.items()}}
              for graph in dict.fromkeys(frame["graph"]) for source, figures in published.get(graph, {}).items()]
     return markdown_table(pd.concat([shown.reset_index(), pd.DataFrame(cited)], ignore_index=True))

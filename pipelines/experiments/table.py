@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+from mprd_pyg.bounded_yaml import read_yaml
 
 PIPELINES = ("mprd", "paul", "patch_mprd")
 METRICS = {"rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "mAP": "mAP", "mINP": "mINP"}
@@ -86,10 +86,7 @@ def load_table(name: str) -> Table:
     path = Path(name) if is_file else Path(__file__).parent.parent / "tables" / f"{name}.yaml"
     if not path.is_file():
         raise ValueError(f"no table {name!r}: give a YAML file or one of {', '.join(shipped_tables())}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no YAML: {error}") from error
+    content = read_yaml(path)
     _check_keys(path, content, TABLE_KEYS, "the table")
     missing = [key for key in ("title", "pipeline", "metrics") if key not in content]
     if missing or ("rows" in content) == ("axis" in content):

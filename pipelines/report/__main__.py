@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     started = time.monotonic()
     try:
         path = make_report(options.run, options.image_root)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         sys.stderr.write(f"{parser.prog}: error: {error}\n")
         return 2
     print(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB, {time.monotonic() - started:.0f} s)")
