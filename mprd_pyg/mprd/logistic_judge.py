@@ -35,11 +35,11 @@ class LogisticJudge:
         return self.model.likelihood(self.statistics(graph, pairs)).float()
 
     def state_dict(self) -> dict[str, Any]:
-        """The model; empty before the first fit."""
-        return self.model.state_dict() if self.fitted else {}
+        """The model; None before the first fit."""
+        return {"model": self.model.state_dict() if self.fitted else None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load what :meth:`state_dict` returned."""
-        self.fitted = bool(state)
-        if state:
-            self.model.load_state_dict(state)
+        self.fitted = state["model"] is not None
+        if self.fitted:
+            self.model.load_state_dict(state["model"])
