@@ -88,7 +88,7 @@ def complete(similarity: Tensor, row: Tensor, queries: Tensor, own: Tensor, exac
     left = (~done).nonzero().flatten()
     if not len(left):
         return found
-    log.info("%s of %s queries were left open by the index and searched exactly", f"{len(left):,}", f"{len(row):,}")
+    log.debug("%s of %s queries were left open by the index and searched exactly", f"{len(left):,}", f"{len(row):,}")
     rest = exact.neighbours(queries[left], own[left], k, threshold, k_max)
     owner = torch.cat([torch.repeat_interleave(found.count), left[torch.repeat_interleave(rest.count)]])
     order = owner.argsort(stable=True)
