@@ -49,8 +49,8 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     make = partial(BatchedTrainingView, device=this.fabric.device) if cfg.batched_views else training_view
     learner, connect = this.learner(this.view(make)), this.memory_graph(parts.knn)
     if by_gcn:
-        relation = GCNRelation(PairClassifier(this.network.dim, **cfg.gcn), parts.subgraphs, **cfg.judge)
-        gcn = GCNTraining(relation, learner, connect, this.view(make, perturbed=True), **cfg.gcn_training)
+        relation = GCNRelation(PairClassifier(this.network.dim, **cfg.gcn), parts.subgraphs, **parts.judge)
+        gcn = GCNTraining(relation, learner, connect, this.view(make, perturbed=True), **parts.gcn_training)
     method = MPRD(learner, connect, relation, this.pair_book(connect, parts.subgraphs), gcn, parts.loss, **parts.method)
     this.run(method, relation=repr(relation))
 

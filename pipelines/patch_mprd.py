@@ -26,7 +26,7 @@ def make_parser() -> cli.Parser:
     parser.add_class_arguments(PairClassifier, "gcn", skip={"dim"}, instantiate=False)
     parser.add_class_arguments(BranchGCN, "judge", skip={"classifier", "subgraphs"}, instantiate=False)
     parser.add_class_arguments(BranchGCNTraining, "gcn_training", instantiate=False,
-                               skip={"relation", "learner", "connect", "perturbed_view"})
+                               skip={"relation", "learner", "connect", "perturbed_view", "teacher"})
     parser.add_function_arguments(training_view, "perturbed", skip={"height", "width", "perturbed"})
     return parser
 

@@ -36,11 +36,13 @@ class GCNRelation(Relation):
             possible: Eq. 4's edges, the paper's head, on the host. False always classifies pair by pair.
         statistics: columns of :class:`PairStatistics` that the GCN reads beside the subgraph, joined before its last
             layers, and that ``"logistic"`` reads instead of its own choice. None for none (the paper).
+        candidates: a relation whose judged pairs are the candidates instead of NN_k, so that pairs can be added. Then
+            as many are believed as this relation believes, those of the highest likelihood. None: NN_k (the paper).
     """
 
     def __init__(self, classifier: PairClassifier, subgraphs: PairSubgraphs, mu: float = 0.5,
                  believe: Believe = "likelihood", max_bytes: int = 1 << 30, share: bool = True,
-                 statistics: list[str] | None = None):
+                 statistics: list[str] | None = None, candidates: Relation | None = None):
         if believe not in get_args(Believe):
             raise ValueError(f"believe must be one of {', '.join(get_args(Believe))}, got {believe!r}")
         if not 0 <= mu < 1:
@@ -48,7 +50,7 @@ class GCNRelation(Relation):
         if max_bytes < 1:
             raise ValueError(f"max_bytes must be positive, got {max_bytes}")
         self.gcn, self.subgraphs, self.mu, self.believe = classifier, subgraphs, mu, believe
-        self.max_bytes, self.share = max_bytes, share
+        self.max_bytes, self.share, self.candidates = max_bytes, share, candidates
         self.reach = 2 + subgraphs.reach
         self.statistics = None if statistics is None else PairStatistics(statistics)
         self.standardise = None if statistics is None else Standardisation(len(statistics))
@@ -58,17 +60,20 @@ class GCNRelation(Relation):
 
     @property
     def whole_graph(self) -> bool:
-        """Whether statistics are read that count who lists an image, which a batch's neighbourhood does not tell."""
+        """Whether candidates lie anywhere, or statistics count who lists an image: a batch's graph is too small."""
+        if self.candidates is not None:
+            return True
         read = [self.statistics, None if self.logistic is None else self.logistic.statistics]
         return any(not OWN_LISTS.issuperset(statistics.names) for statistics in read if statistics is not None)
 
     @torch.no_grad()
     def __call__(self, graph: Data) -> Data:
-        """Judge the edges into ``graph.rows``."""
-        edges, similarity = candidate_edges(graph)
+        """Judge the edges into ``graph.rows``, or the candidates of these rows."""
+        wide = None if self.candidates is None else self.candidates(graph)
+        edges, similarity = candidate_edges(graph) if wide is None else (wide.edge_index, wide.edge_attr)
         pairs = edges.flip(0).T
         likelihood = self.likelihood(graph, pairs)
-        believed = likelihood > self.mu
+        believed = likelihood > self.mu if wide is None else best_as_many(likelihood, wide.believed)
         if self.believe == "similarity":
             believed = best_as_many(similarity, believed)
         elif self.believe != "likelihood" and len(pairs):

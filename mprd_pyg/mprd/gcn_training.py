@@ -11,6 +11,7 @@ from mprd_pyg.mprd.gcn_relation import GCNRelation
 from mprd_pyg.mprd.pair_loss import pair_loss
 from mprd_pyg.mprd.pair_sampling import MetaPairs, PairSample, UnlabelledPairs
 from mprd_pyg.random_streams import stream, stream_seed
+from mprd_pyg.relations import Relation, believed_graph
 from mprd_pyg.training import Learner, MemoryGraph, Phase
 
 
@@ -32,12 +33,14 @@ class GCNTraining:
         weight_decay: L2 penalty.
         hard_fraction: size of the hard negative list relative to the negatives.
         cross_negatives: pairs with unlabelled images per meta image.
+        teacher: a relation whose believed pairs, by the memory as the epoch begins, take the place of the P_i of the
+            epoch before; pairs that it judged without believing them are no negatives (not in the paper).
     """
 
     def __init__(self, relation: GCNRelation, learner: Learner, connect: MemoryGraph, perturbed_view: Any,
                  unlabelled_pairs: bool = True, batch_size: int = 32, lr: float = 0.001,
                  optimizer: Literal["sgd", "adam"] = "sgd", weight_decay: float = 5e-4, hard_fraction: float = 0.01,
-                 cross_negatives: int = 1):
+                 cross_negatives: int = 1, teacher: Relation | None = None):
         if optimizer not in ("sgd", "adam"):
             raise ValueError(f"optimizer must be 'sgd' or 'adam', got {optimizer!r}")
         images = learner.images
@@ -45,6 +48,9 @@ class GCNTraining:
         self.num_unlabelled, self.num_meta = images.num_unlabelled, len(meta_person)
         if not unlabelled_pairs and not self.num_meta:
             raise ValueError("without unlabelled pairs the GCN needs meta data: set meta_identities to at least 2")
+        if teacher is not None:
+            teacher.check(images)
+        self.teacher = teacher
         self.relation, self.classifier = relation, relation.classifier.to(learner.fabric.device)
         self.learner, self.connect, self.perturbed_view = learner, connect, perturbed_view
         self.hard_fraction, self.unlabelled_pairs = hard_fraction, unlabelled_pairs
@@ -73,7 +79,7 @@ class GCNTraining:
         batches = shuffled_batches(rows, self.batch_size, stream(seed, epoch, 10), least=1)
 
         def begin(start: int):
-            drawer = UnlabelledPairs(believed, self.num_unlabelled, self.hard_fraction)
+            drawer = self.drawer(believed)
             alone = drawer.without_positives() if self.unlabelled_pairs else rows[:0]
             graphs = self.graphs(epoch, alone)
             features, lists = self.nodes(graphs)
@@ -94,6 +100,15 @@ class GCNTraining:
             for parts in drawn:
                 yield features, lists, parts
         return Phase("gcn", len(batches), begin, self.training_step)
+
+    def drawer(self, believed: NeighbourLists) -> UnlabelledPairs:
+        """Draws pairs by P_i of the epoch before, or by what the teacher says of the memory."""
+        undecided = None
+        if self.teacher is not None:
+            pairs = self.teacher(self.connect(torch.arange(self.num_unlabelled, device=believed.ptr.device),
+                                              self.teacher.reach)[0])
+            believed, undecided = (NeighbourLists.from_graph(part) for part in (believed_graph(pairs), pairs))
+        return UnlabelledPairs(believed, self.num_unlabelled, self.hard_fraction, undecided)
 
     def nodes(self, graphs: list[Data]) -> tuple[Tensor, NeighbourLists]:
         """Features (T, d) and neighbour lists of the nodes of :meth:`graphs`."""

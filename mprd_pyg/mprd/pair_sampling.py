@@ -52,10 +52,14 @@ class UnlabelledPairs:
         believed: lists P_i without i itself, over the first ``num_rows`` nodes.
         num_rows: N, the unlabelled images; they are the first nodes of the graph.
         hard_fraction: size of :math:`N_i^*` relative to the negatives.
+        undecided: lists of all that a teacher judged, whose believed pairs ``believed`` are (not in the paper). They
+            are never negatives, and positives are members of P_i that believe each other, neighbours or not.
     """
 
-    def __init__(self, believed: NeighbourLists, num_rows: int, hard_fraction: float = 0.01):
+    def __init__(self, believed: NeighbourLists, num_rows: int, hard_fraction: float = 0.01,
+                 undecided: NeighbourLists | None = None):
         self.believed, self.num_rows, self.hard_fraction = believed, num_rows, hard_fraction
+        self.undecided = undecided
 
     def without_positives(self) -> Tensor:
         """Rows i with P_i = {i}: those that need a perturbed view."""
@@ -92,13 +96,13 @@ class UnlabelledPairs:
         member = torch.cat([anchors[known], member])  # P_i contains i
         weight = torch.rand(len(owner), generator=generator).to(owner.device)
         drawn = member[random_member(owner, weight, len(known))][owner]
-        mutual = lists.contains(member, drawn)
+        mutual = (lists if self.undecided is None else self.believed).contains(member, drawn)
         return _sample(drawn[mutual], member[mutual], known[owner[mutual]], 1, len(anchors))
 
     def _hard_negatives(self, anchors, known, size, features, generator) -> PairSample:
         rows, wanted = anchors[known], size[known] + 1  # |P_i| counts i
         similarity = features[rows] @ features.T
-        owner, member = self.believed.gather(rows)
+        owner, member = (self.undecided or self.believed).gather(rows)
         similarity[owner, member] = -torch.inf
         similarity[torch.arange(len(rows), device=rows.device), rows] = -torch.inf
         hard = ((self.num_rows - wanted).double() * self.hard_fraction).long().clamp(min=1)
