@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mprd_pyg.memory import FeatureMemory
 from mprd_pyg.relations import KNearest, Relation
 from mprd_pyg.training import Learner, MemoryGraph, PairBook, Phase, StepSchedule
+from paul.branch_loss import BranchLoss
 from paul.branch_relation import BranchRelation, EachBranch
 from paul.ipfl import IPFL, FrozenProjection
 from paul.patchnet import PatchNet
@@ -30,7 +31,7 @@ class PAUL:
         connect: the memories W, never normalised, and the search from live features among them; k = 10 and L2 in
             the paper.
         relation: which patches are similar, in each branch or with all at hand; the k nearest by default, Eq. 2's K.
-        pedal: Eq. 2 (its own k is not used: the relation says which patches are similar).
+        pedal: Eq. 2 (its own k is not used: the relation says which patches are similar), or a :class:`BranchLoss`.
         ipfl: Eq. 3.
         pairs: where judged pairs are kept.
         pedal_weight: lambda of Eq. 4; 0 leaves L_c out.
@@ -46,7 +47,7 @@ class PAUL:
     """
 
     def __init__(self, learner: Learner, connect: MemoryGraph, relation: Relation | BranchRelation | None = None,
-                 pedal: Pedal | None = None, ipfl: IPFL | None = None, pairs: PairBook | None = None,
+                 pedal: Pedal | BranchLoss | None = None, ipfl: IPFL | None = None, pairs: PairBook | None = None,
                  pedal_weight: float = 2.0, ipfl_weight: float = 1.0, rate: float = 0.1,
                  projection: FrozenProjection | None = None, centre_rate: float | None = None, epochs: int = 60):
         if min(pedal_weight, ipfl_weight) < 0 or not pedal_weight + ipfl_weight:
@@ -57,10 +58,8 @@ class PAUL:
             raise ValueError(f"cyclic ranking needs batches of more than r + 1 = {ipfl.r + 1} images, got {smallest}: "
                              f"raise learner.batch_size or lower ipfl.r")
         relation = relation or KNearest(connect.knn.k)
-        if isinstance(relation, Relation):
-            relation.check(learner.images)
-            relation = EachBranch(relation)
-        self.relation = relation
+        self.relation = EachBranch(relation) if isinstance(relation, Relation) else relation
+        self.relation.check(learner.images)
         self.learner, self.connect, self.memory = learner, connect, connect.memory
         network, device = learner.network, learner.fabric.device
         self.pairs = pairs or PairBook(learner.images, network.branches)
@@ -90,7 +89,8 @@ class PAUL:
             graphs = self.connect(rows, self.relation.reach, real, self.relation.joint)             # connect
             pairs = self.relation(graphs)                                                           # relate
             positives = [part.edge_index[:, part.believed] for part in pairs]
-            patch_loss = self.pedal(real, self.memory.bank, rows, positives)                        # compare
+            likelihood = [part.likelihood[part.believed] for part in pairs]
+            patch_loss = self.pedal(real, self.memory.bank, rows, positives, likelihood)            # compare
             loss = loss + self.pedal_weight * patch_loss
             believed = self.pairs.add(pairs, graphs)
             figures |= {"pedal": patch_loss.detach(), "positives": believed / (len(rows) * len(pairs))}

@@ -29,8 +29,8 @@ class Pedal(nn.Module):
             raise ValueError(f"scale must be positive and k at least 1, got {scale} and {k}")
         self.scale, self.k = scale, k
 
-    def forward(self, x: Tensor, bank: Tensor, index: Tensor,
-                positives: list[Tensor] | None = None) -> Tensor:
+    def forward(self, x: Tensor, bank: Tensor, index: Tensor, positives: list[Tensor] | None = None,
+                likelihood: list[Tensor] | None = None) -> Tensor:
         """Compute the loss.
 
         Args:
@@ -39,6 +39,7 @@ class Pedal(nn.Module):
             index: (B,) memory rows of the batch; distinct where positives are given.
             positives: for each branch the edges (2, E_m) j -> i of similar patches, i (row 1) being among
                 ``index``. A patch without any has no Eq. 2 and is left out of the mean.
+            likelihood: of the positives; not read.
 
         Returns:
             scalar, the mean over B and M.

@@ -30,7 +30,7 @@ def make_parser() -> cli.Parser:
     parser.add_class_arguments(GCNRelation, "judge", skip={"classifier", "subgraphs"}, instantiate=False)
     parser.add_class_arguments(GCNTraining, "gcn_training", instantiate=False,
                                skip={"relation", "learner", "connect", "perturbed_view"})
-    add_loss_option(parser)
+    add_loss_option(parser, "the loss:", "mprd_pyg.losses.BinomialDeviance")
     parser.add_class_arguments(MPRD, "method", instantiate=False,
                                skip={"learner", "connect", "relation", "pairs", "gcn", "loss"})
     parser.add_function_arguments(training_view, "augmentation", skip={"height", "width", "perturbed"})

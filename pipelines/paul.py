@@ -7,7 +7,10 @@ import sys
 
 from jsonargparse import Namespace
 
+from mprd_pyg.relations import KNearest
 from paul import LEARNER, PAUL
+from paul.branch_loss import BranchLoss
+from paul.branch_relation import AgreeingBranches
 from paul.surrogate_view import paul_view
 from pipelines.command_line import cli
 from pipelines.command_line.network_options import build_network
@@ -21,6 +24,9 @@ def make_parser() -> cli.Parser:
     """Flags and YAML keys: the typed parameters of the parts."""
     parser = training_parser("paul", __doc__, LEARNER)
     add_paul_options(parser, "which patches are similar; null is the paper's k nearest")
+    parser.add_argument("--agreement", type=float, default=None,
+                        help="believe, in all branches, the pairs that this share of the branches believes (not in the "
+                             "paper)")
     parser.add_argument("--ablation", type=bool, default=False,
                         help="where both losses are in use, train with each alone too, from the same start (Table 3)")
     add_style_options(parser, "none")
@@ -32,12 +38,15 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     parts = parser.instantiate(cfg)
     meta = cfg.meta_identities if parts.relation is not None and parts.relation.needs_meta else 0
     this = TrainingRun("paul", parser, cfg, parts, meta)
+    relation, pedal = parts.relation, parts.pedal if parts.loss is None else BranchLoss(parts.loss)
+    if cfg.agreement is not None:
+        relation = AgreeingBranches(relation or KNearest(parts.knn.k), cfg.agreement)
 
     def method_of(network, connect, pairs=None, **changed) -> PAUL:
         options = dict(parts.method) | changed
         # an image and its surrogate in the same camera's style
         view = this.view(paul_view, "surrogate", with_surrogate=options["ipfl_weight"] > 0)
-        return PAUL(this.learner(view, network), connect, parts.relation, parts.pedal, parts.ipfl, pairs, **options)
+        return PAUL(this.learner(view, network), connect, relation, pedal, parts.ipfl, pairs, **options)
 
     connect = this.memory_graph(parts.knn, normalize=False)
     method = method_of(this.network, connect, this.pair_book(connect))

@@ -54,17 +54,19 @@ def add_paul_options(parser: cli.Parser, help: str | None) -> None:
     add_network(parser)
     add_relation_options(parser, help, k=10, metric="l2")
     parser.add_class_arguments(Pedal, "pedal", skip={"k"})
+    add_loss_option(parser, "null is PEDAL; or, in each branch,", None)
     parser.add_class_arguments(IPFL, "ipfl")
     parser.add_class_arguments(PAUL, "method", instantiate=False, skip={
         "learner", "connect", "relation", "pedal", "ipfl", "pairs", "projection"})
     parser.add_function_arguments(surrogate_view, "surrogate", skip={"height", "width"})
 
 
-def add_loss_option(parser: cli.Parser) -> None:
-    """The loss between live features and the memory."""
+def add_loss_option(parser: cli.Parser, help: str, default: str | None) -> None:
+    """The loss between live features and the memory, one class where ``default`` is None."""
     parser.add_subclass_arguments((BinomialDeviance, MultiPositiveInfoNCE, SoftTargets), "loss", required=False,
-                                  help="BinomialDeviance (MPRD's), MultiPositiveInfoNCE or SoftTargets")
-    parser.set_defaults({"loss": {"class_path": "mprd_pyg.losses.BinomialDeviance"}})
+                                  help=f"{help} BinomialDeviance (MPRD's), MultiPositiveInfoNCE or SoftTargets")
+    if default is not None:
+        parser.set_defaults({"loss": {"class_path": default}})
 
 
 def add_relation_options(parser: cli.Parser, help: str | None, **knn: Any) -> None:
