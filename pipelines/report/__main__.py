@@ -10,11 +10,17 @@ import time
 from pipelines.report import make_report
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Write ``report.html`` into the folder; 2 if it holds no run."""
+def make_parser() -> argparse.ArgumentParser:
+    """The run and where its images are."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.report", description=__doc__.splitlines()[0])
     parser.add_argument("run", help="run folder, of a finished or unfinished run")
     parser.add_argument("--image_root", default=None, help="folder of the images, when they moved")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write ``report.html`` into the folder; 2 if it holds no run."""
+    parser = make_parser()
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("matplotlib", "fontTools", "PIL"):
