@@ -7,6 +7,7 @@ from mprd_pyg.link_prediction.gae import gae_logits, train_gae
 from mprd_pyg.link_prediction.graph_files import read_graph, read_pairs
 from mprd_pyg.link_prediction.hard_negatives import hard_negatives
 from mprd_pyg.link_prediction.hops import choose_hops
+from mprd_pyg.link_prediction.likelihoods import calibration, mean_likelihood, with_mean
 from mprd_pyg.link_prediction.link_graph import LinkGraph
 from mprd_pyg.link_prediction.link_heuristics import (
     HEURISTICS,
@@ -18,12 +19,15 @@ from mprd_pyg.link_prediction.link_heuristics import (
 )
 from mprd_pyg.link_prediction.lpformer import LPFormerBaseline
 from mprd_pyg.link_prediction.pair_columns import PairColumns
-from mprd_pyg.link_prediction.questions import Questions, Scores
+from mprd_pyg.link_prediction.questions import PARTS, Questions, Scores
 from mprd_pyg.link_prediction.seal import SEAL
 from mprd_pyg.link_prediction.splits import LinkSplit, split_links
+from mprd_pyg.link_prediction.statistic_scorers import StatisticScorers
+from mprd_pyg.link_prediction.subgraph_scorer import SubgraphScorer, nodes_to_keep
 from mprd_pyg.link_prediction.subgraph_store import SubgraphStore
 
-__all__ = ["DGCNN", "HEURISTICS", "SEAL", "CrossFitGAE", "LPFormerBaseline", "LinkGraph", "LinkSplit", "PairColumns",
-           "Questions", "Scores", "SubgraphStore", "adamic_adar", "choose_hops", "common_neighbours", "forest_kernel",
-           "gae_logits", "hard_negatives", "hits_at", "katz", "link_figures", "mean_reciprocal_rank", "ppr", "ranks",
-           "read_graph", "read_pairs", "resource_allocation", "split_links", "train_gae"]
+__all__ = ["DGCNN", "HEURISTICS", "PARTS", "SEAL", "CrossFitGAE", "LPFormerBaseline", "LinkGraph", "LinkSplit",
+           "PairColumns", "Questions", "Scores", "StatisticScorers", "SubgraphScorer", "SubgraphStore", "adamic_adar",
+           "calibration", "choose_hops", "common_neighbours", "forest_kernel", "gae_logits", "hard_negatives",
+           "hits_at", "katz", "link_figures", "mean_likelihood", "mean_reciprocal_rank", "nodes_to_keep", "ppr",
+           "ranks", "read_graph", "read_pairs", "resource_allocation", "split_links", "train_gae", "with_mean"]
