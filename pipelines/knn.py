@@ -27,7 +27,7 @@ def make_parser() -> cli.Parser:
     """Flags."""
     parser = cli.Parser(prog="python -m pipelines.knn", description=__doc__.splitlines()[0])
     parser.add_argument("features", type=str, help="float array (N, d), as numpy.save writes it")
-    parser.add_argument("--out", type=str, required=True, help="file of the graph, a PyG Data")
+    parser.add_argument("--out", type=str, required=True, help="file of the graph")
     parser.add_argument("--k", type=int, default=10, help="neighbours per node (the least number, with a threshold)")
     parser.add_argument("--metric", type=Literal["cosine", "l2"], default="cosine",
                         help="edge_attr is the cosine, or minus the squared distance")
@@ -90,8 +90,8 @@ def check_built_from(path: Path, built_from: str) -> None:
 
 
 def read_graph(path: str | Path) -> Data:
-    """The ``Data`` that this command saved: edge_index (2, E), edge_attr (E,), num_nodes, built_by, built_from."""
-    return torch.load(path, weights_only=True)
+    """The graph that this command saved: edge_index (2, E), edge_attr (E,), num_nodes, built_by, built_from."""
+    return Data.from_dict(torch.load(path, weights_only=True))
 
 
 def save(graph: Data, out: Path, edges: Directions, built_from: str) -> None:
@@ -99,7 +99,7 @@ def save(graph: Data, out: Path, edges: Directions, built_from: str) -> None:
     graph = with_directions(graph, edges)
     graph.built_from = built_from
     with replacing(out) as part:
-        torch.save(graph, part)
+        torch.save(graph.to_dict(), part)
     recall = f", recall {graph.recall:.4f}" if "recall" in graph else ""
     print(f"{out}: {graph.num_nodes:,} nodes, {graph.num_edges:,} edges, found by {graph.built_by}{recall}")
 
