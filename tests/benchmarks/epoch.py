@@ -1,10 +1,12 @@
 """Cost of a method's training step beside the bare network's: python tests/benchmarks/epoch.py.
 
 The bare step is forward, backward and optimiser of the same network on the same views, with a linear loss. Bare and
-full step alternate, and the ratio is the median over such pairs: of CPU seconds of the process on the host, which hold
-on a busy machine too, of wall seconds on a device. Images are noise and the features generated, of 17 images per
-identity: the time does not depend on them, but for the number of neighbours. What happens once in k steps or once per
-epoch (a whole graph, groups) is timed alone and spread over the steps. Loading and augmenting images is not measured.
+full step alternate; the ratio is the median over such pairs, of CPU seconds of the process on the host, which hold on a
+busy machine too, of wall seconds on a device. The method's own time is also measured within each full step, which is
+cut at the features: beside the network's time in the same step it gives a second ratio, with less noise. Images are
+noise and the features generated, of 17 images per identity: the time does not depend on them, but for the number of
+neighbours. What happens once in k steps or once per epoch (a whole graph, groups) is timed alone and spread over the
+steps. Loading and augmenting images is not measured.
 
     python tests/benchmarks/epoch.py --pairs 5                       # Market-1501's size; CUDA where there is one
     python tests/benchmarks/epoch.py --methods mprd --profile 20     # with a table of where the time goes
@@ -174,30 +176,61 @@ class Bench:
         torch.cuda.synchronize()
         return time.perf_counter() - start
 
+    def split(self, case: Case) -> tuple[float, float]:
+        """Seconds of the network and of the method itself in one full step, cut apart at the features.
+
+        The method's gradient stops at a copy of the features, from which the network then goes on: the same work.
+        """
+        learner, embedder, seen = case.learner, case.learner.embedder, {}
+
+        def forward(images: Tensor) -> Tensor:
+            def work() -> None:
+                seen["x"] = embedder(images)
+            seen["network"] = self.clock(work)
+            seen["copy"] = seen["x"].detach().requires_grad_()
+            return seen["copy"]
+
+        def step(loss: Tensor) -> None:
+            self.fabric.backward(loss)
+
+            def work() -> None:
+                learner.optimizer.zero_grad()
+                self.fabric.backward(seen["x"], seen["copy"].grad)
+                learner.optimizer.step()
+            seen["network"] += self.clock(work)
+        learner.embedder, learner.step = forward, step
+        total = self.clock(case.step)
+        learner.embedder = embedder
+        del learner.step
+        return seen["network"], total - seen["network"]
+
     def measure(self, case: Case) -> None:
         """Print the case's line."""
-        cuda = self.fabric.device.type == "cuda"
-        case.bare()
-        case.step()
-        if cuda:
-            torch.cuda.reset_peak_memory_stats()
-        bare = [self.clock(case.bare)]
-        peak = [torch.cuda.max_memory_allocated() / 2**20] if cuda else []
-        full = [self.clock(case.step)]
-        for _ in range(self.args.pairs - 1):
-            bare.append(self.clock(case.bare))
-            full.append(self.clock(case.step))
-        spread, cells = 0.0, ["", ""]
+        cuda, ratios, parts, peak = self.fabric.device.type == "cuda", [], [], []
+        self.split(case)  # a warm-up
+        for _ in range(self.args.pairs):
+            if cuda:
+                torch.cuda.reset_peak_memory_stats()
+            bare = self.clock(case.bare)
+            if cuda:
+                peak = [torch.cuda.max_memory_allocated() / 2**20]
+            parts.append(self.split(case))
+            full = self.clock(case.step) if cuda else sum(parts[-1])  # the cut waits for the device, so it is no step
+            ratios.append((bare, full))
+            if cuda:
+                peak.append(torch.cuda.max_memory_allocated() / 2**20)
+        spread, less_often = 0.0, ""
         if case.spread is not None:
             work, every = case.spread
             seconds = self.clock(work)
-            spread, cells = seconds / every, [f"{seconds:.4g} s in {every} steps", f"{seconds / every:.3g}"]
-        if cuda:
-            peak.append(torch.cuda.max_memory_allocated() / 2**20)
-        ratios = sorted((step + spread) / alone for alone, step in zip(bare, full, strict=True))
+            spread, less_often = seconds / every, f"{seconds:.4g} s in {every} steps"
+        middle = statistics.median
+        bare, full = (middle(column) for column in zip(*ratios, strict=True))
+        paired = sorted((step + spread) / alone for alone, step in ratios)
+        own, inside = middle(part[1] for part in parts), middle(1 + (part[1] + spread) / part[0] for part in parts)
         memory = f" {peak[0]:,.0f} / {peak[1]:,.0f} |" if cuda else ""
-        print(f"| {case.name} | {statistics.median(bare):.4g} | {statistics.median(full):.4g} | {cells[0]} | "
-              f"{statistics.median(ratios):.3f} | {ratios[0]:.3f} ... {ratios[-1]:.3f} |{memory}", flush=True)
+        print(f"| {case.name} | {bare:.4g} | {full:.4g} | {own:.3g} | {less_often} | {middle(paired):.3f} "
+              f"({paired[0]:.3f} ... {paired[-1]:.3f}) | {inside:.3f} |{memory}", flush=True)
 
     def profile(self, case: Case, lines: int) -> None:
         """Print where the time of a step goes, by operator."""
@@ -231,9 +264,9 @@ def main() -> None:
     device = bench.fabric.device
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads, CPU seconds"
     print(f"{args.arch}, {args.batch} images of {args.height} x {args.width}, N = {args.rows:,}, {args.precision}, "
-          f"{device} ({name}), {args.pairs} pairs\n\n| step | bare s | full s | less often | ratio | range |"
-          + (" peak MiB, bare / full |" if device.type == "cuda" else "")
-          + "\n|---|---|---|---|---|---|" + ("---|" if device.type == "cuda" else ""))
+          f"{device} ({name}), {args.pairs} pairs\n\n| step | bare s | full s | the method's own s | less often | "
+          "full / bare (range) | 1 + own / network |" + (" peak MiB, bare / full |" if device.type == "cuda" else "")
+          + "\n|---|---|---|---|---|---|---|" + ("---|" if device.type == "cuda" else ""))
     makers = {"mprd": [bench.mprd], "contrast": [bench.contrast], "paul": [bench.paul],
               "reciprocal": [lambda k=k: bench.reciprocal(k) for k in args.every]}
     for make in [make for method in args.methods for make in makers[method]]:
