@@ -2,9 +2,9 @@
 
 Each size and number of processes is a command of its own, whose CPU seconds (all processes together) and largest
 process are measured. The command on 1,000 rows comes first: that is what starting takes, and it is subtracted. Sizes
-given by ``--one-part`` are measured on one part of the graph, and its seconds multiplied by the number of parts. Lines
-are added to ``scale.csv`` in the folder and the picture ``scale.png`` is drawn from all of them; the dashed lines are
-the formulas, through the largest size measured whole.
+given by ``--one-part`` are measured on one part of ``PART`` rows, whose seconds count as many times as there are parts.
+Lines are added to ``scale.csv`` in the folder and the picture ``scale.png`` is drawn from all of them; the dashed lines
+are the formulas, through the largest size measured whole.
 
     python tests/benchmarks/scale.py --out FOLDER --sizes 10000 30000 100000 --processes 1 2
     python tests/benchmarks/scale.py --out FOLDER --sizes --one-part 1000000
@@ -23,7 +23,7 @@ from measure import identities
 from mprd_pyg.graph.search.embedding_file import EmbeddingFile
 from mprd_pyg.graph.search.knn_parts import KNNParts
 
-START = 1000
+START, PART = 1000, 4096
 
 
 def matrix(folder: Path, rows: int, dim: int) -> Path:
@@ -57,7 +57,7 @@ def whole(args: argparse.Namespace, rows: int, processes: int) -> dict[str, floa
 def parts_of(args: argparse.Namespace, rows: int) -> KNNParts:
     """The search of a size."""
     return KNNParts(EmbeddingFile(matrix(args.out, rows, args.dim)), args.out / "parts", args.k,
-                    memory=int(args.memory * 2**30))
+                    memory=int(args.memory * 2**30), part_rows=PART)
 
 
 def draw(lines: pd.DataFrame, picture: Path) -> None:
