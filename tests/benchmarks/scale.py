@@ -71,16 +71,17 @@ def draw(lines: pd.DataFrame, picture: Path) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for (processes, memory), part in lines.groupby(["processes", "memory"]):
         for axis, column in zip(axes, ("search_cpu_s", "mib"), strict=True):
-            axis.loglog(part["rows"], part[column], "o-", label=f"{processes} process{'es' * (processes > 1)}, "
-                                                                f"--memory {memory:g}")
-    rows = np.geomspace(lines["rows"].min(), lines["rows"].max())
+            axis.plot(part["rows"], part[column], "o-", label=f"{processes} process{'es' * (processes > 1)}, "
+                                                              f"--memory {memory:g}")
+    rows = np.geomspace(lines["rows"].min(), 1_000_000)
     largest = lines[lines["parts"] == "all"].sort_values("rows").iloc[-1]
-    axes[0].loglog(rows, largest["search_cpu_s"] * (rows / largest["rows"]) ** 2, "k--", lw=0.8, label="2 N² d")
-    axes[1].loglog(rows, lines["mib"].min() + rows * dim * 4 / 2**20, "k--", lw=0.8, label="libraries + 4 N d bytes")
+    axes[0].plot(rows, largest["search_cpu_s"] * (rows / largest["rows"]) ** 2, "k--", lw=0.8, label="2 N² d")
+    axes[1].plot(rows, lines["mib"].min() + rows * dim * 4 / 2**20, "k--", lw=0.8, label="libraries + 4 N d bytes")
     for axis, label in zip(axes, ("CPU seconds of the search", "MiB of the largest process"), strict=True):
-        axis.set(xlabel="N", ylabel=label)
+        axis.set(xlabel="N", ylabel=label, xscale="log")
         axis.grid(alpha=0.3, which="both")
         axis.legend(fontsize=7)
+    axes[0].set_yscale("log")
     figure.suptitle(f"pipelines.knn, exact, d = {dim}")
     figure.savefig(picture, dpi=110)
 
@@ -112,11 +113,11 @@ def main() -> None:
         print(line, flush=True)
         pd.DataFrame([line]).to_csv(table, mode="a", header=not table.exists(), index=False)
 
-    for processes in args.processes:
+    for processes in args.processes if args.sizes else []:
         start = whole(args, START, processes)
         for rows in args.sizes:
             add(rows, processes, whole(args, rows, processes), start=start["cpu_s"])
-    start = whole(args, START, 1)
+    start = whole(args, START, 1) if args.one_part else {}
     for rows in args.one_part:
         parts = parts_of(args, rows)
         figures = measured([__file__, "--out", str(args.out), "--search-part", str(rows), "--dim", str(args.dim), "--k",
