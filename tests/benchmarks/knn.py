@@ -27,23 +27,11 @@ warnings.simplefilter("ignore")
 import faiss  # noqa: E402
 import pandas as pd  # noqa: E402
 import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
+from measure import identities  # noqa: E402
 
 from mprd_pyg.graph import KNNGraph  # noqa: E402
 
 BLOCK = 1024
-
-
-def identities(rows: int, dim: int, spread: float, images: int = 20, seed: int = 0) -> torch.Tensor:
-    """Unit features (rows, dim), images of an identity scattered over all rows; drawn in place, part by part."""
-    draw = torch.Generator().manual_seed(seed)
-    centre = F.normalize(torch.randn(-(-rows // images), dim, generator=draw))
-    person = torch.randperm(rows, generator=draw).div(images, rounding_mode="floor")
-    x = torch.empty(rows, dim)
-    for part, who in zip(x.split(50_000), person.split(50_000), strict=True):
-        part.normal_(0, spread / dim ** 0.5, generator=draw).add_(centre[who])
-        part.div_(part.norm(dim=1, keepdim=True))
-    return x
 
 
 def timed(function, repeat: int = 1):
@@ -89,7 +77,7 @@ def recall_of(row: torch.Tensor, x: torch.Tensor, sample: int = 500) -> float:
 def compare(args) -> None:
     """Print the table of one size."""
     rows, dim, k = args.rows, args.dim, args.k
-    x = identities(rows, dim, args.spread)
+    x, _ = identities(rows, dim, args.spread)
     small, data = x[:3000], x.numpy()
     for metric in ("cosine", "l2"):  # compile before anything is timed
         KNNGraph(k=k, metric=metric, threshold=0.5, index="exact")(small)
@@ -130,7 +118,7 @@ def compare(args) -> None:
 
 def one(args) -> None:
     """Build one graph and print what it took as JSON; memory is the peak of the whole process."""
-    x = identities(args.rows, args.dim, args.spread)
+    x, _ = identities(args.rows, args.dim, args.spread)
     KNNGraph(k=args.k, index=args.one, recall_sample=0)(x[:3000])
     KNNGraph(k=args.k, index="nndescent", recall_sample=0)(x[:3000])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

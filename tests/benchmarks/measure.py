@@ -1,5 +1,8 @@
-"""Timing for the benchmarks: wall and process time, and a table whose ratios are to a baseline of the same run."""
+"""What benchmarks share: timing, a table whose ratios are to a baseline of the same run, and generated features."""
 import time
+
+import torch
+import torch.nn.functional as F
 
 
 def timed(function, repeat=3):
@@ -26,3 +29,19 @@ class Table:
         speed = f"{count / wall:,.0f} | {count / cpu * self.threads:,.0f}"
         print(f"| {name} | {wall:.4g} | {cpu:.4g} | {speed} | {ratio} |", flush=True)
         return count / cpu
+
+
+def identities(rows: int, dim: int, spread: float, images: int = 20,
+               seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Unit features (rows, dim) and identities (rows,), of which each has ``images``, scattered over all rows.
+
+    An image lies around its identity's random direction with a total standard deviation of ``spread``.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    centre = F.normalize(torch.randn(-(-rows // images), dim, generator=draw))
+    person = torch.randperm(rows, generator=draw).div(images, rounding_mode="floor")
+    x = torch.empty(rows, dim)
+    for part, who in zip(x.split(50_000), person.split(50_000), strict=True):  # in place: no second matrix
+        part.normal_(0, spread / dim ** 0.5, generator=draw).add_(centre[who])
+        part.div_(part.norm(dim=1, keepdim=True))
+    return x, person

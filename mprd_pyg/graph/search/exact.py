@@ -135,35 +135,49 @@ class ExactSearch:
     def neighbours(self, queries: Tensor, own: Tensor, k: int, threshold: float | None = None,
                    k_max: int | None = None) -> Neighbours:
         """The neighbours of queries (Q, d), each without the database row ``own`` (Q,); -1 for none."""
-        x, count, total, own = self.database, len(queries), len(self.database), own.numpy()
-        if count < 8:  # fewer rows go through another kernel, which rounds in another order
-            queries = torch.cat([queries, queries.new_zeros(8 - count, queries.shape[1])])
         half = None if self.half is None else (half_norms(queries), self.half)
-        found, identity = Lists(count, k, threshold, k_max, half), np.arange(total)
-        slots = np.arange(count)
-        panels = even_bounds(len(queries), max(self.block, 8))
-        size = max(self.block, 8) ** 2
-        bounds = even_bounds(total, max(self.block, size // int(np.diff(panels).max())))
-
-        def task(panel, buffer):
-            rows = panel[1] - panel[0]
-            for left, right in itertools.pairwise(bounds):
-                block = torch.mm(queries[panel[0]:panel[1]], x[left:right].T,
-                                 out=buffer[:rows * (right - left)].view(rows, right - left))
-                found.absorb(block[:count], slots[panel[0]:panel[1]], left, False, identity, own)
-
-        if len(panels) > 2:
-            multiply_in_threads(task, itertools.pairwise(panels), size)
-        else:
-            task(panels, torch.empty(size))
+        found = Lists(len(queries), k, threshold, k_max, half)
+        compare_blocks(queries, self.database, np.arange(len(self.database)), own.numpy(), found, self.block)
         return found.neighbours()
 
 
-def half_norms(x: Tensor) -> np.ndarray:
-    """(N,) half the squared norms."""
+def compare_blocks(queries: Tensor, database: Tensor, labels: np.ndarray, own: np.ndarray, found: Lists,
+                   block: int = 1024) -> None:
+    """Offer each query all rows of a database, or of a part of one.
+
+    Args:
+        queries: (Q, d).
+        database: (N, d).
+        labels: (N,) index by which a row is known.
+        own: (Q,) place in ``database`` that each query leaves out; negative for none.
+        found: the lists of the queries; its half norms, if it has some, are those of these rows.
+        block: rows and columns of a block.
+    """
+    count, slots = len(queries), np.arange(len(queries))
+    if count < 8:  # fewer rows go through another kernel, which rounds in another order
+        queries = torch.cat([queries, queries.new_zeros(8 - count, queries.shape[1])])
+    panels = even_bounds(len(queries), max(block, 8))
+    size = max(block, 8) ** 2
+    bounds = even_bounds(len(database), max(block, size // int(np.diff(panels).max())))
+
+    def task(panel, buffer):
+        rows = panel[1] - panel[0]
+        for left, right in itertools.pairwise(bounds):
+            product = torch.mm(queries[panel[0]:panel[1]], database[left:right].T,
+                               out=buffer[:rows * (right - left)].view(rows, right - left))
+            found.absorb(product[:count], slots[panel[0]:panel[1]], left, False, labels, own)
+
+    if len(panels) > 2:
+        multiply_in_threads(task, itertools.pairwise(panels), size)
+    else:
+        task(panels, torch.empty(size))
+
+
+def half_norms(x: Tensor, first: int = 0) -> np.ndarray:
+    """(N,) half the squared norms; an error numbers the rows from ``first``."""
     half = torch.cat([part.pow(2).sum(1) for part in x.split(65_536)]).div_(2)  # no second matrix of N x d
     if not bool(torch.isfinite(half).all()):
-        bad = int((~torch.isfinite(half)).nonzero()[0])
+        bad = first + int((~torch.isfinite(half)).nonzero()[0])
         raise ValueError(f"the squared norm of row {bad} is beyond float32: scale the features down")
     return half.numpy()
 
