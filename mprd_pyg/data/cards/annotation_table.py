@@ -1,4 +1,5 @@
 """Rows of a CSV or Parquet file that lists images, as text; what cannot be used is told in one line."""
+import csv
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -72,10 +73,16 @@ def read_rows(root: Path, table: Table) -> Iterator[dict[str, str]]:
 
 
 def _read_text(file: Path) -> pd.DataFrame:
-    with open(file, encoding="utf-8-sig") as text:
-        names = text.readline()
-    separator = max(",;\t", key=names.count)  # the first of equals: a comma
-    return pd.read_csv(file, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+    with open(file, encoding="utf-8-sig", newline="") as text:
+        separator = max(",;\t", key=text.readline().count)  # the first of equals: a comma
+        text.seek(0)
+        lines = [line for line in csv.reader(text, delimiter=separator, strict=True) if line]
+    if not lines:
+        raise ValueError("it is empty")
+    uneven = next((row for row, line in enumerate(lines) if len(line) != len(lines[0])), None)
+    if uneven is not None:
+        raise ValueError(f"row {uneven} has {len(lines[uneven])} cells, and there are {len(lines[0])} names")
+    return pd.DataFrame(lines[1:], columns=lines[0], dtype=object)
 
 
 def _as_text(column: pd.Series) -> pd.Series:

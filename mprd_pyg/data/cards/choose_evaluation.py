@@ -30,8 +30,8 @@ def choose_split(card: DataCard, root: Path, split: str) -> tuple[DataCard, list
         The card, and what was decided.
     """
     check_split_choice(split)
-    frame, without = quiet_scan(card, root), "there are no train, query and gallery "
-    without += "values in a column of splits" if card.table else "folders"
+    frame = quiet_scan(card, root)
+    without = "the table names no splits" if card.table else "there are no train, query and gallery folders"
     if (frame["person_id"] < 0).all():
         if split == "identity":
             raise ValueError("a split by identity needs identities; none were found (give --person)")

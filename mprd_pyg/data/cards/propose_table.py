@@ -66,13 +66,15 @@ def propose_table(file: str | Path, root: str | Path | None = None, name: str | 
         if chosen[role] not in cells and (want != "none" or role == "path") and (want != "auto" or role != "camera"):
             said = NAMES[role][0] if want == "auto" else want
             raise TableError(f"{file} has no column {said!r} for the {role} (columns: "
-                             f"{', '.join(cells.columns[:20])}): --{option} NAME names it" + ", --person none does without" * (role == "identity"))
+                             f"{', '.join(cells.columns[:20])}): --{option} NAME names it"
+                             + ", --person none does without" * (role == "identity"))
     names, notes, query_only = {}, [], False
     if chosen["split"]:
         names, query_only, notes = _split_names(sorted(set(cells[chosen["split"]])))
         chosen["split"] = chosen["split"] if names else None
     table = Table(file=file.relative_to(root).as_posix(), split_names={
-        value: split for value, split in names.items() if value != split}, **chosen)
+        value: split for value, split in names.items() if value != split}, **{
+        role: column for role, column in chosen.items() if column or role in cells or role == "identity"})
     card = DataCard(name=name or safe_name(file.stem), layout="table", table=table, title=file.stem,
                     gallery_includes_query=query_only, obtaining="your own", terms=TERMS)
     card, more = evaluable(card, root) if names else choose_split(card, root, split)

@@ -9,8 +9,8 @@ from mprd_pyg.data.cards.typed_yaml import CardError, nearest
 
 def _check_table(card) -> None:
     if card.table is None:
-        raise CardError("the layout 'table' needs the key 'table': {file: NAME.csv}, and in it the columns that are not "
-                        "called path, identity, camera, split or date")
+        raise CardError("the layout 'table' needs the key 'table': {file: NAME.csv}, and in it the columns that are "
+                        "not called path, identity, camera, split or date")
     if card.layout not in ("table", *ONE_FOLDER):
         raise CardError(f"table: the layout {card.layout!r} reads folders; give layout: table, or remove the table")
     if card.splits or card.pattern is not None:
