@@ -93,7 +93,7 @@ GOOD = "path,identity,split\na.jpg,1,train\nb.jpg,2,train\n"
     (GOOD.replace("b.jpg", "./a.jpg"), "a path that an earlier row has in 1 rows, first row 2: 'a.jpg'"),
     (GOOD.replace("2,train", "2,trian"), "unknown split in 1 rows, first row 2: 'trian': expected train, query, "),
     (GOOD.replace("2,train", "2,"), "unknown split in 1 rows, first row 2: ''"),
-    (GOOD.replace("a.jpg,1,train", "a.jpg,1,train,7"), "read as a table: row 1 has 4 cells, and there are 3 names; save"),
+    (GOOD.replace("a.jpg,1,train", "a.jpg,1,train,7"), "row 1 has 4 cells, and there are 3 names; save"),
     ("path,identity,identity\na.jpg,1,2\n", "two columns are called 'identity': rename one"),
     ("path,identity\n", "has no rows"),
     ("", "cannot be read as a table: it is empty"),

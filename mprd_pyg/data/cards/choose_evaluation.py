@@ -107,7 +107,7 @@ def _singles(card: DataCard, root: Path) -> list[str]:
 
 
 def _first_evaluable(cards: list[DataCard], root: Path) -> tuple[DataCard | None, str]:
-    """The first card whose images can be ranked, or None and why the first cannot."""
+    """The first card whose images can be ranked, or None and why the last cannot."""
     reasons = []
     for card in cards:
         try:
@@ -115,7 +115,7 @@ def _first_evaluable(cards: list[DataCard], root: Path) -> tuple[DataCard | None
             return card, ""
         except ValueError as error:
             reasons.append(str(error).partition(": ")[2] or str(error))
-    return None, reasons[0] if reasons else ""
+    return None, reasons[-1] if reasons else ""
 
 
 def _quiet(call: Callable):
