@@ -169,13 +169,14 @@ def choose_meta(train: pd.DataFrame, identities: int, seed: int) -> pd.DataFrame
 
     Args:
         train: training table.
-        identities: how many (5 in MPRD; 0 for none).
+        identities: how many (5 in MPRD; 0 for none), of those with two images or more.
         seed: of the choice.
     """
-    known = sorted(set(train["person_id"][train["person_id"] >= 0]))
+    count = train["person_id"][train["person_id"] >= 0].value_counts()
+    known = sorted(count.index[count > 1].tolist())  # a single image makes no pair
     if identities == 1 or identities > len(known):
         raise ValueError(f"{identities} labelled meta identities were asked for; the training images have {len(known)} "
-                         f"known identities (at least 2 are needed, or 0 to do without)")
+                         f"known identities of two images or more (at least 2 are needed, or 0 to do without)")
     chosen = [known[i] for i in torch.randperm(len(known), generator=stream(seed, 7))[:identities].tolist()]
     table = train.assign(meta=train["person_id"].isin(chosen))
     table = table.sort_values("meta", kind="stable").reset_index(drop=True)

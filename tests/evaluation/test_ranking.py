@@ -261,7 +261,7 @@ def poisoned(features, row, value):
         (lambda c: {"mode": "crossed"}, "mode is 'crossed'; expected one of standard, cross, leave_one_out"),
         (lambda c: {"query_cameras": None}, "query_cameras has shape"),
         (lambda c: {"mode": "leave_one_out"}, "120 queries cannot be the 700 gallery images: give query_rows"),
-        (lambda c: {"mode": "leave_one_out", "query_rows": c[2] * 0 + 700}, "between 700 and 700; expected .* 0 to 699"),
+        (lambda c: {"mode": "leave_one_out", "query_rows": c[2] * 0 + 700}, "between 700 and 700; expected .* to 699"),
         (lambda c: {"mode": "leave_one_out", "query_rows": c[2] * 0 - 2}, "between -2 and -2"),
         (lambda c: {"mode": "leave_one_out", "query_rows": c[2][:-1]}, r"query_rows has shape \(119,\)"),
         (lambda c: {"mode": "leave_one_out", "query_rows": c[2] * 0, "gallery_ids": c[3] + 99}, "identity has two"),
