@@ -1,9 +1,9 @@
-r"""Check a data root against its card, or make a card for a folder of crops.
+r"""Check a data root against its card, or make a card for a folder or a table of crops.
 
 python -m pipelines.cards check market1501 DIR    # status 0: as promised, 1: something differs, 2: not this card's data
 python -m pipelines.cards new DIR                 # writes NAME.yaml; --person, --camera, --pattern override the guess
+python -m pipelines.cards new TABLE.csv           # likewise, of a table with columns for path and identity
 """
-import re
 import sys
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from mprd_pyg.data import DataCard
 from mprd_pyg.data.cards.counts import FIGURES, compare_counts
 from mprd_pyg.data.cards.inspection import Inspection, inspect_root
 from mprd_pyg.data.cards.propose import Proposal, propose_card
+from mprd_pyg.data.cards.propose_table import propose_table
 from mprd_pyg.data.table import ImageTable
 from mprd_pyg.files import replacing
 from pipelines.command_line import cli
@@ -27,9 +28,13 @@ def make_parser() -> cli.Parser:
     check.add_argument("card", type=str, help="a shipped card's name, or a YAML file")
     check.add_argument("root", type=str, help="the data root")
     check.add_argument("--decode", type=bool, default=True, help="read every image, and look for files that are alike")
-    new = cli.Parser(prog=f"{prog} new", description="Propose a card for a folder of crops, and write it")
-    new.add_argument("folder", type=str, help="holds the crops, perhaps in train/, query/ and gallery/")
+    new = cli.Parser(prog=f"{prog} new", description="Propose a card for a folder or table of crops, and write it")
+    new.add_argument("folder", type=str, help="holds the crops, perhaps in train/, query/ and gallery/; or a CSV or "
+                     "Parquet file with a row per crop, whose columns --person and --camera then name")
     new.add_function_arguments(propose_card, skip={"folder"})
+    new.add_argument("--path", type=str, default="auto", help="of a table: the column of the paths")
+    new.add_argument("--root", type=str | None, default=None,
+                     help="of a table: the folder that its paths are relative to (default: the table's)")
     new.add_argument("--out", type=str | None, default=None, help="YAML file to write (default: NAME.yaml here)")
     new.add_argument("--force", type=bool, nargs="?", const=True, default=False, help="overwrite an existing file")
     commands = parser.add_subcommands()
@@ -75,9 +80,14 @@ def table(result: Inspection) -> str:
 
 
 def new(cfg: Namespace) -> int:
-    """``new DIR``."""
-    options = {key: value for key, value in vars(cfg).items() if key not in ("folder", "out", "force", "config")}
-    found = propose_card(cfg.folder, **options)
+    """``new DIR`` or ``new TABLE``."""
+    of_table = Path(cfg.folder).is_file()
+    options = {key: getattr(cfg, key) for key in ("name", "person", "camera", "split")}
+    for key, default in {"pattern": None}.items() if of_table else {"root": None, "path": "auto"}.items():
+        if getattr(cfg, key) != default:
+            raise ValueError(f"--{key} does not go with a {'table' if of_table else 'folder'}, which {cfg.folder} is")
+    found = propose_table(cfg.folder, cfg.root, path=cfg.path, **options) if of_table else propose_card(
+        cfg.folder, pattern=cfg.pattern, **options)
     path = Path(cfg.out or f"{found.card.name}.yaml")
     if path.suffix not in (".yaml", ".yml"):
         raise ValueError(f"--out {path}: a card's file name ends in .yaml")
@@ -88,9 +98,11 @@ def new(cfg: Namespace) -> int:
         found.card.to_yaml(part)
     train = found.frame[found.frame["split"] == "train"]
     known = train["person_id"][(train["person_id"] >= 0)].nunique()
-    meta = min(5, known // 2) if known >= 4 else 0
+    ranked_too = found.card.evaluation.leave_one_out and len(train) == len(found.frame)  # then no label is used
+    meta = min(5, known // 2) if known >= 4 and not ranked_too else 0
+    root = found.frame.attrs["root"] if of_table else cfg.folder
     print(f"\nwrote {path}: edit it where the guess is wrong. Train on it by\n  python -m pipelines.mprd --config "
-          f"mprd/folder.yaml --data.card {path} --data.root {cfg.folder}"
+          f"mprd/folder.yaml --data.card {path} --data.root {root}"
           + ("" if meta == 5 else f" --meta_identities {meta}"))
     return 0
 
@@ -102,14 +114,17 @@ def describe(found: Proposal) -> str:
     for number, field in enumerate(found.fields, 1):
         role = {id(found.person): "  <- person", id(found.camera): "  <- camera"}.get(id(field), "")
         lines.append(f"  {number:5}  {len(field.distinct):6}  {field}: {', '.join(field.distinct[:4])}{role}")
-    lines.append(f"pattern: {card.pattern}")
-    groups = re.compile(card.pattern).groupindex
-    if "person" not in groups:
-        lines.append("no identities in the names: the training images are unlabelled, and all that needs no labels "
-                     "runs (--meta_identities 0). If one of the fields is the person: --person NUMBER")
-    if "camera" not in groups:
-        lines.append("no cameras in the names: all images count as one camera, so nothing can be ranked across "
-                     "cameras. If one of the fields is the camera: --camera NUMBER")
+    if card.table:
+        where, those, which = "the table", "columns", "NAME"
+    else:
+        where, those, which = "the names", "fields", "NUMBER"
+        lines.append(f"pattern: {card.pattern}")
+    if (frame["person_id"] < 0).all():
+        lines.append(f"no identities in {where}: the training images are unlabelled, and all that needs no labels "
+                     f"runs (--meta_identities 0). If one of the {those} is the person: --person {which}")
+    if frame["camera_id"].nunique() < 2:
+        lines.append(f"no cameras in {where}: all images count as one camera, so nothing can be ranked across "
+                     f"cameras. If one of the {those} is the camera: --camera {which}")
     lines += found.notes
     if frame.attrs["unmatched"]:
         lines.append(f"{len(frame.attrs['unmatched']):,} images do not fit the pattern and are left out, first: "

@@ -4,8 +4,9 @@ from mprd_pyg.data.batched_view import BatchedTrainingView
 from mprd_pyg.data.cards.card import DataCard
 from mprd_pyg.data.cards.inspection import Inspection, inspect_root
 from mprd_pyg.data.cards.propose import Proposal, propose_card
+from mprd_pyg.data.cards.propose_table import propose_table
 from mprd_pyg.data.cards.random_choices import random_split, single_shot_draws
-from mprd_pyg.data.cards.schema import Counts, DataRootError, Evaluation, Repeats, Split
+from mprd_pyg.data.cards.schema import Counts, DataRootError, Evaluation, Repeats, Split, Table, TableError
 from mprd_pyg.data.cards.typed_yaml import CardError
 from mprd_pyg.data.image_cache import ImageCache
 from mprd_pyg.data.images import ImageStore, check_images, find_unreadable, read_image
@@ -17,7 +18,8 @@ from mprd_pyg.data.styles.random_style import CamStyleImages, StatisticsStyle
 from mprd_pyg.data.table import ImageTable, check_table, fingerprint, make_table
 
 __all__ = ["BatchedTrainingView", "CamStyleImages", "CameraStatistics", "CardError", "Counts", "DataCard",
-           "DataRootError", "Evaluation", "ImageCache", "ImageStore", "ImageTable", "Inspection", "Proposal", "Repeats",
-           "Split", "StatisticsStyle", "StyleTransfer", "check_images", "check_table", "contact_sheet", "extract",
-           "find_camstyle", "find_unreadable", "fingerprint", "inspect_root", "make_table", "propose_card",
-           "random_split", "read_image", "single_shot_draws", "write_synthetic"]
+           "DataRootError", "Evaluation", "ImageCache", "ImageStore", "ImageTable", "Inspection", "Proposal",
+           "Repeats", "Split", "StatisticsStyle", "StyleTransfer", "Table", "TableError", "check_images",
+           "check_table", "contact_sheet", "extract", "find_camstyle", "find_unreadable", "fingerprint",
+           "inspect_root", "make_table", "propose_card", "propose_table", "random_split", "read_image",
+           "single_shot_draws", "write_synthetic"]

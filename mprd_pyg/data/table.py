@@ -25,9 +25,11 @@ def make_table(rows: Iterable[tuple[str, int, int, str]]) -> ImageTable:
 def check_table(frame: ImageTable) -> None:
     """Say what a legal image table is, by raising ``ValueError`` on any other.
 
-    - columns ``path``, ``person_id``, ``camera_id``, ``split``; more are allowed; at least one row;
+    - columns ``path``, ``person_id``, ``camera_id``, ``split``, perhaps ``tracklet_id``; more are allowed; at least
+      one row;
     - ``path``: text, posix, relative to the root, no two alike;
-    - ``person_id``: int64, -1 where unknown; ``camera_id``: int64, 0 where the names carry none;
+    - ``person_id``: int64, -1 where unknown; ``camera_id``: int64, 0 where the names carry none; ``tracklet_id``:
+      int64, -1 for none, images of one are known to show one individual;
     - ``split``: ``train``, ``query`` or ``gallery``;
     - rows sorted by split in that order, then by path; the index is 0, 1, 2, ...
 
@@ -39,7 +41,9 @@ def check_table(frame: ImageTable) -> None:
         raise ValueError(f"an image table has columns {', '.join(COLUMNS)}; missing: {', '.join(missing)}")
     if len(frame) == 0:
         raise ValueError("an image table needs at least one row")
-    for column, least in (("person_id", -1), ("camera_id", 0)):
+    for column, least in (("person_id", -1), ("camera_id", 0), ("tracklet_id", -1)):
+        if column not in frame.columns:
+            continue
         if frame[column].dtype != "int64":
             raise ValueError(f"column {column} must be int64, found {frame[column].dtype}")
         if frame[column].min() < least:

@@ -16,20 +16,23 @@ class TrainImages:
         meta: (N + Z,) identities of labelled meta images, -1 elsewhere (MPRD, Ji et al., ICCV 2021, Sec. 4.2).
         num_unlabelled: N; all by default. A meta image before row N is trained on like any other.
         workers: processes that read the images; 0 reads in the main process.
+        tracklet: (N + Z,) tracklets, -1 for none; images of one are known to show one individual.
 
     Raises:
         ValueError: columns of another length than the store.
     """
 
     def __init__(self, store: Sequence[Tensor], camera: Tensor | None = None, person: Tensor | None = None,
-                 meta: Tensor | None = None, num_unlabelled: int | None = None, workers: int = 0):
+                 meta: Tensor | None = None, num_unlabelled: int | None = None, workers: int = 0,
+                 tracklet: Tensor | None = None):
         unknown = torch.full((len(store),), -1)
         self.store, self.workers = store, workers
         self.camera = torch.zeros_like(unknown) if camera is None else camera
         self.person = unknown if person is None else person
         self.meta = unknown if meta is None else meta
+        self.tracklet = unknown if tracklet is None else tracklet
         self.num_unlabelled = len(store) if num_unlabelled is None else num_unlabelled
-        for name in ("camera", "person", "meta"):
+        for name in ("camera", "person", "meta", "tracklet"):
             if len(getattr(self, name)) != len(store):
                 raise ValueError(f"{len(store)} images need as many values of {name}, got {len(getattr(self, name))}")
 
@@ -41,7 +44,7 @@ class TrainImages:
     def to(self, device: torch.device | str) -> "TrainImages":
         """The same images, with what is known of them on ``device``."""
         return TrainImages(self.store, self.camera.to(device), self.person.to(device), self.meta.to(device),
-                           self.num_unlabelled, self.workers)
+                           self.num_unlabelled, self.workers, self.tracklet.to(device))
 
     def label(self, graph: Data, rows: Tensor) -> Data:
         """Put on a graph of the N unlabelled images what relations read.

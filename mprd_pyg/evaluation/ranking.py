@@ -9,10 +9,12 @@ from torch import Tensor
 
 from mprd_pyg.evaluation.pairs import checked_labels, group_size
 
-__all__ = ["MODES", "SINGLE_SHOT", "RankingResult", "evaluate_ranking"]
+__all__ = ["LEAVE_ONE_OUT", "MODES", "SINGLE_SHOT", "RankingResult", "evaluate_ranking"]
 
-#: which gallery images count: all but the query's own camera's of its identity, or the other cameras' only
-MODES = ("standard", "cross")
+#: which gallery images count: all but the query itself; needs no cameras
+LEAVE_ONE_OUT = "leave_one_out"
+#: all but those of the query's identity and camera, those of other cameras only, or all but the query itself
+MODES = ("standard", "cross", LEAVE_ONE_OUT)
 #: name of the protocol with one gallery image per identity, beside the modes
 SINGLE_SHOT = "single_shot"
 
@@ -60,19 +62,21 @@ def evaluate_ranking(
     gallery_features: Tensor | np.ndarray,
     query_ids: Tensor | np.ndarray,
     gallery_ids: Tensor | np.ndarray,
-    query_cameras: Tensor | np.ndarray,
-    gallery_cameras: Tensor | np.ndarray,
+    query_cameras: Tensor | np.ndarray | None = None,
+    gallery_cameras: Tensor | np.ndarray | None = None,
     mode: str = "standard",
     block: int = 256,
     top: int = 10,
     max_rank: int = 50,
     normalize: bool = True,
+    query_rows: Tensor | np.ndarray | None = None,
 ) -> RankingResult:
     r"""Rank the gallery for each query by cosine similarity and score the ranking.
 
     A *match* is a gallery image of the query's identity and another camera. *Ignored*, as if absent, are junk
     (id < 0) and, in mode "standard" (the Market-1501 rule), images of the query's identity *and* camera; in
     mode "cross", all images of the query's camera. So a query that is itself in the gallery is ignored there.
+    Mode "leave_one_out" ignores nothing but the query itself, as if each image had a camera of its own.
     Everything else is wrong, distractors too. Equal similarities keep the gallery's order. With
     :math:`r_1 < \dots < r_n` the ranks of a query's matches among the images that are not ignored,
 
@@ -92,19 +96,21 @@ def evaluate_ranking(
         query_features: (Q, d), finite. Computed in the gallery's floating type, in float32 at least.
         gallery_features: (G, d), finite; the products run on its device.
         query_ids, gallery_ids: (Q,) and (G,) integers; a query with an id < 0 is skipped.
-        query_cameras, gallery_cameras: (Q,) and (G,) integers.
-        mode: "standard" or "cross".
+        query_cameras, gallery_cameras: (Q,) and (G,) integers; not read in mode "leave_one_out".
+        mode: "standard", "cross" or "leave_one_out".
         block: queries per step; bounds the memory.
         top: length of the ranking list kept per query.
         max_rank: length of the CMC curve (shorter when the gallery is).
         normalize: L2-normalise rows (a zero row has similarity 0); False ranks by the plain inner product.
+        query_rows: mode "leave_one_out" only: (Q,) the gallery row that each query is, -1 where it is none; None
+            for queries that are the gallery, row by row.
 
     Raises:
         ValueError: a NaN or infinite feature (its row is named), empty or ill-shaped input, lengths that
             differ, an unknown mode, or no query with a match.
     """
     if mode not in MODES:
-        raise ValueError(f'mode is {mode!r}; expected "standard" or "cross"')
+        raise ValueError(f"mode is {mode!r}; expected one of {', '.join(MODES)}")
     if block < 1 or max_rank < 1 or top < 0:
         raise ValueError(f"block={block}, max_rank={max_rank}, top={top}; expected at least 1, 1 and 0")
     query, query_norm = _checked_features(query_features, "query")
@@ -114,19 +120,22 @@ def evaluate_ranking(
         wide = f"query features have {query.shape[1]} columns, gallery features {gallery.shape[1]}"
         raise ValueError(f"{wide}; extract both with the same network")
     query_ids = checked_labels(query_ids, num_queries, "query_ids")
-    query_cameras = checked_labels(query_cameras, num_queries, "query_cameras")
     gallery_ids = checked_labels(gallery_ids, num_gallery, "gallery_ids")
-    gallery_cameras = checked_labels(gallery_cameras, num_gallery, "gallery_cameras")
+    if mode == LEAVE_ONE_OUT:
+        query_cameras, gallery_cameras = _own_rows(query_rows, num_queries, num_gallery), np.arange(num_gallery)
+    else:
+        query_cameras = checked_labels(query_cameras, num_queries, "query_cameras")
+        gallery_cameras = checked_labels(gallery_cameras, num_gallery, "gallery_cameras")
     persons, cameras = np.append(query_ids, gallery_ids), np.append(query_cameras, gallery_cameras)
     counted = np.append(np.zeros(num_queries, bool), gallery_ids >= 0)
     matches = group_size(persons, counted=counted) - group_size(persons, cameras, counted=counted)
     num_matches = matches[:num_queries]
     valid = num_matches > 0
     if not valid.any():
-        raise ValueError(
-            f"none of the {num_queries} queries has a match among the {num_gallery} gallery images: no "
-            "identity is seen in two cameras; check that both sides number persons and cameras alike"
-        )
+        why = "has two images; check that both sides number persons alike" if mode == LEAVE_ONE_OUT else \
+            "is seen in two cameras; check that both sides number persons and cameras alike"
+        raise ValueError(f"none of the {num_queries} queries has a match among the {num_gallery} gallery images: no "
+                         f"identity {why}")
 
     junk = np.flatnonzero(gallery_ids < 0)
     scores = np.full((2, num_queries), np.nan)
@@ -170,6 +179,19 @@ def evaluate_ranking(
         top_indices=top_indices,
         top_similarities=top_similarities,
     )
+
+
+def _own_rows(query_rows: Tensor | np.ndarray | None, num_queries: int, num_gallery: int) -> np.ndarray:
+    """Return the checked (Q,) gallery rows of the queries, -1 for none."""
+    if query_rows is None:
+        if num_queries != num_gallery:
+            raise ValueError(f"{num_queries} queries cannot be the {num_gallery} gallery images: give query_rows")
+        return np.arange(num_gallery)
+    rows = checked_labels(query_rows, num_queries, "query_rows")
+    if rows.min() < -1 or rows.max() >= num_gallery:
+        raise ValueError(f"query_rows lie between {rows.min()} and {rows.max()}; expected gallery rows, "
+                         f"0 to {num_gallery - 1}, or -1")
+    return rows
 
 
 def _match_ranks(similarity: np.ndarray, ordered: np.ndarray, match: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -16,7 +16,8 @@ class MemoryGraph:
         memory: of N rows.
         knn: the neighbour search.
         images: what is known of the rows.
-        camera_centered: search with each camera's mean feature subtracted (not in the papers).
+        camera_centered: search with each camera's mean feature subtracted (not in the papers). Where all images are of
+            one camera nothing is subtracted: there is no difference between cameras to take out.
 
     Raises:
         ValueError: not more images than neighbours asked for.
@@ -28,7 +29,7 @@ class MemoryGraph:
                              f"lower knn.k or train on more images")
         device = memory.bank.device
         self.memory, self.knn, self.images = memory, knn, images.to(device)
-        self.camera = self.images.camera if camera_centered else None
+        self.camera = self.images.camera if camera_centered and len(self.images.camera.unique()) > 1 else None
 
     def __call__(self, rows: Tensor, reach: int = 1, live: Tensor | None = None, joint: bool = False) -> list[Data]:
         """The neighbourhoods of ``rows`` (R,), labelled by :meth:`TrainImages.label`.

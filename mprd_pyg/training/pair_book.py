@@ -86,7 +86,7 @@ class PairBook:
             metrics["knn/capped"], self.num_capped = self.num_capped, 0
         person, camera = self.images.person[:count], self.images.camera[:count]
         if bool((person >= 0).any()):
-            report = evaluate_pairs(edges, person, camera)
+            report = evaluate_pairs(edges, person, camera if len(camera.unique()) > 1 else None)
             metrics |= {f"pairs/{name}": value for name, value in report.summary().items()}
             metrics |= self._auc(pairs)
         return metrics

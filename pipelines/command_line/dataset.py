@@ -99,12 +99,11 @@ class Dataset:
 
     @property
     def test(self) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-        """The rows that are not for training, numbered from 0, and which of them are queries and gallery."""
-        frame = self.frame[self.frame["split"] != "train"]  # the table is sorted with the training rows first
-        shift = frame.index[0] if len(frame) else 0
-        test = frame.reset_index(drop=True)
+        """The rows that are queries or gallery, numbered from 0, and which of them are which."""
+        rows = np.union1d(self.query, self.gallery)
+        test = self.frame.iloc[rows].reset_index(drop=True)
         test.attrs = dict(self.frame.attrs)
-        return test, self.query - shift, self.gallery - shift
+        return test, np.searchsorted(rows, self.query), np.searchsorted(rows, self.gallery)
 
     @property
     def draws(self) -> np.ndarray | None:
@@ -147,7 +146,9 @@ class Dataset:
         return None if options.cache == "none" else ImageCache(frame, (options.height, options.width), folder)
 
     def why_not_evaluable(self) -> str | None:
-        """Reason why no ranking can be scored, or None; identities without a second camera raise."""
+        """Reason why no ranking can be scored, or None; identities without a match raise."""
+        if self.card.evaluation.leave_one_out and bool((self.frame["person_id"] < 0).all()):
+            return "the identities of the images are unknown"
         if not len(self.query) or not len(self.gallery):
             return "the data have no query and gallery images"
         if bool((self.frame["person_id"].to_numpy()[self.query] < 0).all()):
@@ -168,13 +169,14 @@ def choose_meta(train: pd.DataFrame, identities: int, seed: int) -> pd.DataFrame
 
     Args:
         train: training table.
-        identities: how many (5 in MPRD; 0 for none).
+        identities: how many (5 in MPRD; 0 for none), of those with two images or more.
         seed: of the choice.
     """
-    known = sorted(set(train["person_id"][train["person_id"] >= 0]))
+    count = train["person_id"][train["person_id"] >= 0].value_counts()
+    known = sorted(count.index[count > 1].tolist())  # a single image makes no pair
     if identities == 1 or identities > len(known):
         raise ValueError(f"{identities} labelled meta identities were asked for; the training images have {len(known)} "
-                         f"known identities (at least 2 are needed, or 0 to do without)")
+                         f"known identities of two images or more (at least 2 are needed, or 0 to do without)")
     chosen = [known[i] for i in torch.randperm(len(known), generator=stream(seed, 7))[:identities].tolist()]
     table = train.assign(meta=train["person_id"].isin(chosen))
     table = table.sort_values("meta", kind="stable").reset_index(drop=True)

@@ -51,7 +51,7 @@ class RunRecord:
             "root": os.path.relpath(root, folder) if inside else str(root),
             "generated": inside, "card": {key: getattr(card, key) for key in ("name", "title", "terms", "traps")},
             "counts": self.dataset.counts(), "junk": frame.attrs.get("junk", {}), "seed": cfg.seed,
-            "protocol": card.evaluation.protocol, "fingerprint": self.dataset.fingerprint,
+            "protocol": card.evaluation.words, "fingerprint": self.dataset.fingerprint,
             "deviations": card.deviations(frame), "skipped_images": frame.attrs.get("skipped_unreadable", []),
             "changed": changed_options(parser, cfg), **facts})
 
@@ -66,9 +66,12 @@ class RunRecord:
         self.folder.write_arrays(f"{part}/features.npz", features=features[keep].half().numpy(),
                                  path=path[keep].astype(str), person_id=person[keep], camera_id=camera[keep])
         self.folder.write_table(f"{part}/queries.parquet", query_table(test, query, results))
+        evaluation = self.dataset.card.evaluation
+        if evaluation.leave_one_out:
+            test = test.assign(camera_id=range(len(test)))  # as if each image had a camera of its own
         self.folder.write_table(f"{part}/examples.parquet", examples(
-            features, test, query, gallery, results["standard"], distractors))
-        if self.dataset.card.evaluation.cross_camera_valid:
+            features, test, query, gallery, next(iter(results.values())), distractors))
+        if evaluation.cross_camera_valid and not evaluation.leave_one_out:
             matrix = camera_matrix(features[query], features[gallery], person[query], person[gallery], camera[query],
                                    camera[gallery])
             row, column = np.indices(matrix.mAP.shape)
@@ -115,7 +118,7 @@ def example_queries(result: RankingResult, person: np.ndarray, each: int = EXAMP
 
 def examples(features: Tensor, test: pd.DataFrame, query: np.ndarray, gallery: np.ndarray, result: RankingResult,
              distractors: tuple[int, ...] = ()) -> pd.DataFrame:
-    """The heads of the example queries' lists: one line per image, best first, as the standard mode sees it.
+    """The heads of the example queries' lists: one line per image, best first, as the first mode sees it.
 
     ``role`` is right, wrong, distractor (wrong as well) or junk (ignored: the query's person in the query's camera);
     ``rank`` counts without the junk, which has 0. The first right image ends the list where it comes later.

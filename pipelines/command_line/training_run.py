@@ -64,7 +64,8 @@ class TrainingRun:
         person, meta = column(self.table, "person_id"), column(self.table, "meta").bool()
         self.images = TrainImages(
             self.target.store(self.table), column(self.table, "camera_id"), person, torch.where(meta, person, -1),
-            int((~meta).sum()) if meta_apart else len(meta), self.target.options.workers)
+            int((~meta).sum()) if meta_apart else len(meta), self.target.options.workers,
+            column(self.table, "tracklet_id") if "tracklet_id" in self.table else None)
         self.network, self.spec = build_network(cfg.network)
         self.style = None if cfg.get("camera_style") is None else ChosenStyle(
             cfg.camera_style, cfg.camera_style_images, self.target, self.table, self.folder.path, cfg.seed)

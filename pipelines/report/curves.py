@@ -28,7 +28,7 @@ MEANING = {  # title, what to see
     "lr": ("Learning rate of the trunk", ""),
     "knn/capped": ("Neighbour lists cut", "Nodes with more than k_max neighbours."),
 }
-ELSEWHERE = ("epoch", "seconds", "pairs/", "standard/", "cross/", "single_shot/")
+ELSEWHERE = ("epoch", "seconds", "pairs/", "standard/", "cross/", "leave_one_out/", "single_shot/")
 METRICS = (("mAP", "mAP"), ("rank1", "rank-1"), ("mINP", "mINP"))
 
 
@@ -59,7 +59,7 @@ def curves(run: Run) -> Section:
 def _metric(run: Run, name: str, label: str) -> Picture | None:
     """All modes, the network before training being epoch 0."""
     series = {}
-    for mode in ("standard", "cross", "single_shot"):
+    for mode in ("standard", "cross", "leave_one_out", "single_shot"):
         if f"{mode}/{name}" in run.history:
             before = {0: run.results.get("before", {}).get(mode, {}).get(name)}
             values = run.history.set_index("epoch")[f"{mode}/{name}"]

@@ -11,9 +11,10 @@ PEOPLE, IMAGES = 20, 1000  # more colours cannot be told apart; more points take
 
 
 def embedding(run: Run) -> Section:
-    """Four maps: by identity and by camera, before and after."""
+    """Maps by identity, and by camera where there are several, before and after."""
     latest_evaluation(run)
     pictures, rows = [], []
+    cameras = len(np.unique(run.features(run.evaluations[0])["camera_id"])) > 1
     for when in run.evaluations:
         data = run.features(when)
         x = data["features"].astype(np.float32)
@@ -23,18 +24,23 @@ def embedding(run: Run) -> Section:
         if len(chosen) < 5:
             raise Missing(f"only {len(chosen)} test images with known identities: too few for a map")
         place = project(x[chosen])
-        pictures += [_map(place, person[chosen], "person", when), _map(place, camera[chosen], "camera", when)]
+        pictures.append(_map(place, person[chosen], "person", when))
+        pictures += [_map(place, camera[chosen], "camera", when)] if cameras else []
         nearest = nearest_row(x)
-        rows.append([when, *(f"{100 * np.mean(label[nearest] == label):.1f}" for label in (person, camera)),
-                     *(f"{100 * chance(label):.1f}" for label in (person, camera))])
+        labels = (person, camera) if cameras else (person,)
+        rows.append([when, *(f"{100 * np.mean(label[nearest] == label):.1f}" for label in labels),
+                     *(f"{100 * chance(label):.1f}" for label in labels)])
     names = len(np.unique(person[chosen]))
+    heads = [f"{how}{what}" for how in ("same ", "by chance: ") for what in ("person", "camera")[:1 + cameras]]
+    mixed = ", and all colours mixed by camera" * cameras
+    telling = " Far more same cameras than by chance means that the features tell the camera rather than the " \
+        "person." * cameras
     return Section("embedding", "How the features lie", f"t-SNE of {len(chosen)} test images of {names} people: near "
                    "points have similar features; distances between far groups mean nothing. Good features give one "
-                   "colour per group by person, and all colours mixed by camera.",
+                   f"colour per group by person{mixed}.",
                    [Pictures(sorted(pictures, key=lambda picture: "camera" in picture.title), columns=2), Table(
-                       ["nearest image has", "same person", "same camera", "by chance: person", "by chance: camera"],
-                       rows, f"Percent, among {len(x):,} test images. Far more same cameras than by chance means that "
-                       "the features tell the camera rather than the person.", numeric=True)])
+                       ["nearest image has", *heads], rows, f"Percent, among {len(x):,} test images.{telling}",
+                       numeric=True)])
 
 
 def shown_people(person: np.ndarray) -> np.ndarray:

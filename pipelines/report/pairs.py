@@ -41,9 +41,9 @@ def pair_quality(run: Run) -> Section:
     ])]
     if len(counts[0].cameras) > 1:
         blocks.insert(1, Pictures([_map(epochs, counts, figure) for figure in ("precision", "recall")]))
-    return Section("pairs", "Which pairs it believed", "Identities are used here to check the pairs, not to find them. "
-                   "Pairs across cameras are the ones worth having: pairs within a camera mostly teach the camera.",
-                   blocks)
+    across = " Pairs across cameras are the ones worth having: pairs within a camera mostly teach the camera."
+    return Section("pairs", "Which pairs it believed", "Identities are used here to check the pairs, not to find them."
+                   + across * (len(counts[0].cameras) > 1), blocks)
 
 
 def _curves(epochs: list[int], counts: list[CameraPairs], figure: str) -> Picture:

@@ -26,6 +26,7 @@ DEFINITIONS = {
 }
 MODES = {"standard": "gallery images of the query's person and camera are not counted (the Market-1501 rule).",
          "cross": "no gallery image of the query's camera is counted.",
+         "leave_one_out": "every image is a query against all others; nothing but the query itself is not counted.",
          "single_shot": "one image per person and camera is drawn as the gallery; mean over the draws ± their standard "
                         "deviation."}
 
@@ -90,8 +91,9 @@ def metrics(run: Run) -> Section:
                         + [(mode, MODES[mode]) for mode in after if mode in MODES]))
     if not set(after) & set(MODES):
         return Section("metrics", "How good it is", "The figures of what was kept apart from training.", blocks)
-    return Section("metrics", "How well it finds people", "The figures of the test images, whose people were not seen "
-                   "in training.", blocks)
+    return Section("metrics", "How well it finds people", (
+        "The figures of the test images, whose people were not seen in training." if "query" in run.fact("counts", {})
+        else "The figures of the training images themselves, for no others were kept apart."), blocks)
 
 
 def _rows(rows: dict[str, dict[str, dict[str, float]]], caption: str) -> Table:

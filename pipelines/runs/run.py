@@ -279,7 +279,7 @@ class Run:
         bank = self.memory
         if not 0 <= branch < len(bank):
             raise ValueError(f"the memory has the branches 0 ... {len(bank) - 1}, not {branch}")
-        centred = self.options.get("connect", {}).get("camera_centered")
+        centred = self.options.get("connect", {}).get("camera_centered") and self.images["camera_id"].nunique() > 1
         camera = torch.tensor(self.images["camera_id"].to_numpy()[:self.rows]) if centred else None
         return KNNGraph(**self.options["knn"])(bank[branch], center_by=camera, keep_features=True)
 

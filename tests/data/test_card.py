@@ -238,6 +238,39 @@ def test_no_identity_in_two_cameras_cannot_be_evaluated(tmp_path):
     card.check_evaluable(card.scan(tmp_path))
 
 
+def test_leave_one_out_needs_no_camera(tmp_path):
+    write_files(tmp_path, ["train/1_a.jpg", "train/1_b.jpg", "train/2_a.jpg", "train/0_a.jpg", "train/0_b.jpg",
+                           "train/unknown.jpg"])
+    card = own(pattern=r"(?:(?P<person>\d)_)?.*\.jpg", distractor_ids=[0], splits={"train": {"folder": "train"}},
+               evaluation={"ignore": "itself"})
+    frame = card.scan(tmp_path)
+    query, gallery = card.evaluation_sets(frame)
+    assert frame["path"][query].tolist() == ["train/1_a.jpg", "train/1_b.jpg", "train/2_a.jpg"]
+    assert gallery.tolist() == list(range(6)) and card.other_images(frame).tolist() == [1, 1, 0]
+    card.check_evaluable(frame)
+    assert "leave one out" in card.describe()
+    write_files(tmp_path, ["query/3.jpg", "query/4.jpg", "gallery/3_c.jpg", "gallery/5_a.jpg"])
+    held = card.replace(splits={name: {"folder": name} for name in ("train", "query", "gallery")},
+                        pattern=r"(?P<person>\d).*\.jpg")
+    frame = held.scan(tmp_path)
+    assert held.other_images(frame).tolist() == [1, 0] and [len(rows) for rows in held.evaluation_sets(frame)] == [2, 2]
+    (tmp_path / "gallery" / "3_c.jpg").unlink()
+    with pytest.raises(ValueError, match="each of the 2 query images is the only one of its identity"):
+        held.check_evaluable(held.scan(tmp_path))
+
+
+def test_images_of_one_tracklet_and_camera_are_marked(tmp_path):
+    write_files(tmp_path, ["train/1_c1_t1_a.jpg", "train/1_c1_t1_b.jpg", "train/1_c2_t1_a.jpg", "train/2_c1.jpg"])
+    card = own(pattern=r"(?P<person>\d)_c(?P<camera>\d)(_t(?P<tracklet>\d))?.*\.jpg")
+    assert card.scan(tmp_path)["tracklet_id"].tolist() == [0, 0, 1, -1]
+    assert "tracklet_id" not in own().scan(tmp_path)
+    write_files(tmp_path, ["train/3_c2_t1_a.jpg"])
+    with pytest.raises(DataRootError, match="tracklet '1' holds 'train/1_c2_t1_a.jpg' of '1' and .* of '3'"):
+        card.scan(tmp_path)
+    wider = own(pattern=r"(?P<tracklet>(?P<person>\d)_c(?P<camera>\d)_t\d|).*\.jpg")
+    assert wider.scan(tmp_path)["tracklet_id"].tolist() == [0, 0, 1, -1, 2]
+
+
 def test_links_are_followed_and_loops_are_not(tmp_path):
     write_files(tmp_path / "elsewhere", ["5_c1.jpg"])
     (tmp_path / "data" / "train").mkdir(parents=True)

@@ -3,9 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mprd_pyg.data import DataCard, DataRootError
-from mprd_pyg.data.cards.inspection import inspect_root
-from mprd_pyg.data.cards.propose import propose_card
+from mprd_pyg.data import DataCard, DataRootError, Table, inspect_root, propose_card, propose_table
 
 
 def make(root, paths):
@@ -46,11 +44,81 @@ def test_the_card_promises_what_was_found(people, tmp_path):
     assert inspect_root(card, people, decode=False).unreadable == []
 
 
-def test_people_seen_by_one_camera_only_all_train(tmp_path):
-    found = propose_card(make(tmp_path / "x", [f"{p:03d}/{k}.png" for p in range(6) for k in range(4)]))
-    assert set(found.frame["split"]) == {"train"} and "could not be ranked" in found.notes[0]
-    with pytest.raises(ValueError, match="two cameras"):
-        propose_card(tmp_path / "x", split="identity")
+def test_without_cameras_all_train_and_each_is_ranked_against_all_others(tmp_path):
+    root = make(tmp_path / "x", [f"{p:03d}/{k}.png" for p in range(6) for k in range(4 if p < 5 else 1)])
+    for split in ("auto", "none"):
+        found = propose_card(root, split=split)
+        assert set(found.frame["split"]) == {"train"} and found.card.evaluation.leave_one_out
+        assert found.card.other_images(found.frame).tolist() == [3] * 20 + [0]
+        assert "1 images are the only one of their identity" in found.notes[-1]
+    halves = propose_card(root, split="identity")
+    assert halves.card.layout == "by_identity" and halves.card.evaluation.leave_one_out
+    assert set(halves.frame["split"]) == {"train", "query"}
+    with pytest.raises(ValueError, match="split must be auto, identity or none, got 'half'"):
+        propose_card(root, split="half")
+
+
+def test_each_identity_of_one_image_or_of_no_name_can_only_train(tmp_path):
+    found = propose_card(make(tmp_path / "x", [f"{p:03d}.png" for p in range(6)]), person="1")
+    assert not found.card.evaluation.leave_one_out and "each of the 6 query images is the only one" in found.notes[0]
+    with pytest.raises(ValueError, match="only one of its identity"):
+        propose_card(tmp_path / "x", person="1", split="identity")
+    assert not propose_card(tmp_path / "x", person="none").card.evaluation.leave_one_out
+
+
+def test_query_and_gallery_folders_without_cameras_are_ranked(tmp_path):
+    paths = [f"{folder}/{p:03d}/{k}.png" for folder in ("train", "query", "gallery") for p in range(4) for k in (1, 2)]
+    found = propose_card(make(tmp_path / "x", paths))
+    assert set(found.card.splits) == {"train", "query", "gallery"} and found.card.evaluation.leave_one_out
+    assert found.card.other_images(found.frame).tolist() == [2] * 8  # the queries are not in the gallery
+
+
+def table(root, header, rows):
+    make(root, [row.split(",")[0] for row in rows])
+    (root / "my list.csv").write_text("\n".join([header, *rows]))
+    return root / "my list.csv"
+
+
+def test_a_table_of_individuals(tmp_path):
+    rows = [f"images/{p}_{k}.png,{name},t{p}{k // 2}" for p, name in enumerate(("ada", "bo", "cy")) for k in range(4)]
+    found = propose_table(table(tmp_path / "x", "File_Name,individual_id,tracklet", rows))
+    card = found.card
+    assert card.name == "my_list" and card.table == Table("my list.csv", "File_Name", "individual_id")
+    assert card.evaluation.leave_one_out and set(found.frame["split"]) == {"train"}
+    assert found.frame.attrs["person_names"] == {"ada": 1, "bo": 2, "cy": 3}
+    assert sorted(set(found.frame["tracklet_id"])) == list(range(6)) and found.person.distinct == ["ada", "bo", "cy"]
+    assert not inspect_root(card, tmp_path / "x", decode=False).differences
+    assert (propose_table(tmp_path / "x" / "my list.csv", person="none").frame["person_id"] == -1).all()
+
+
+def test_a_table_with_cameras_and_splits(tmp_path):
+    rows = [f"{p}_{c}_{k}.png,{p},{c},{part}" for p, part in ((1, "train"), (2, "Test"), (3, "Test"), (4, "val"))
+            for c in "ab" for k in range(2)]
+    file = table(tmp_path / "x", "path,identity,camera,split", rows)
+    found = propose_table(file)
+    assert found.frame["split"].value_counts().to_dict() == {"train": 4, "query": 8}
+    assert found.card.gallery_includes_query and not found.card.evaluation.leave_one_out
+    assert found.card.table.split_names == {"Test": "query", "val": "none"} and "'val' is left out" in found.notes[0]
+    unsplit = propose_table(table(tmp_path / "y", "path,identity,camera,unit", rows), split="identity")
+    assert unsplit.card.layout == "by_identity" and set(unsplit.frame["person_id"][:8]) == {1, 3}
+
+
+def test_tables_that_need_a_word(tmp_path):
+    file = table(tmp_path / "x" / "lists", "path,who", ["a.png,1", "b.png,1"])
+    for options, message in [
+            ({}, "no column 'identity' for the identity .columns: path, who.: --person NAME names it, --person none"),
+            ({"person": "whom"}, "no column 'whom' for the identity"),
+            ({"person": "who", "path": "none"}, "no column 'none' for the path"),
+            ({"person": "who", "camera": "eye"}, "no column 'eye' for the camera"),
+            ({"person": "who", "root": tmp_path / "elsewhere"}, "not below the root"),
+            ({"person": "who", "root": tmp_path / "x"}, "2 of 2 images are not below")]:
+        with pytest.raises(ValueError, match=message) as caught:
+            propose_table(file, **options)
+        assert "\n" not in str(caught.value)
+    assert propose_table(file, person="who").card.evaluation.leave_one_out
+    for name in ("a.png", "b.png"):
+        (file.parent / name).rename(file.parent.parent / name)
+    assert propose_table(file, person="who", root=tmp_path / "x").card.table.file == "lists/my list.csv"
 
 
 def test_market_folders_junk_and_distractors(tmp_path):

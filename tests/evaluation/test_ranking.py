@@ -91,6 +91,46 @@ def test_equals_the_slow_rules_under_ties(case, mode, block, top):
         assert np.isnan(result.top_similarities[q, len(listed) :]).all()
 
 
+def slow_leave_one_out(features, ids):
+    """Per image: the others by similarity, without unknown ones, and the precision at each right one."""
+    for query in range(len(ids)):
+        others = [i for i in range(len(ids)) if i != query and ids[i] >= 0]
+        others.sort(key=lambda i: -features[i] @ features[query])  # stable: equal ones in their order
+        right = [ids[i] == ids[query] for i in others]
+        places = [place for place, hit in enumerate(right, 1) if hit]
+        yield others, [hits / place for hits, place in enumerate(places, 1)], places
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(2, 30), people=st.integers(1, 6), block=st.integers(1, 9),
+       top=st.integers(0, 32))
+def test_leave_one_out_equals_the_definition_under_ties(seed, count, people, block, top):
+    rng = np.random.default_rng(seed)
+    features = rng.integers(-2, 3, (count, 2)).astype(np.float32)
+    ids = rng.integers(-1, people, count)
+    ids[0] = ids[-1] = 0  # at least one query has a match
+    result = evaluate_ranking(features, features, ids, ids, mode="leave_one_out", block=block, top=top,
+                              normalize=False)
+    expected = [row if ids[query] >= 0 else (row[0], [], [])
+                for query, row in enumerate(slow_leave_one_out(features, ids))]
+    scored = [np.mean(precision) for _, precision, _ in expected if precision]
+    assert result.num_valid_queries == len(scored) and result.num_skipped_queries == count - len(scored)
+    assert result.mAP == pytest.approx(np.mean(scored), abs=1e-9)
+    for query, (others, precision, places) in enumerate(expected):
+        assert result.num_matches[query] == len(precision)
+        assert result.rank_of_first_match[query] == (places[0] if places else 0)
+        mean = np.mean(precision) if precision else np.nan
+        np.testing.assert_allclose(result.average_precision[query], mean, atol=1e-9)
+        assert result.top_indices[query].tolist() == others[:top] + [-1] * (top - len(others))
+
+
+def test_a_query_outside_the_gallery_leaves_nothing_out():
+    """Of two equal galleries of three, query 0 is row 2 and query 1 is none of them."""
+    x, ids = np.array([[1.0, 0.2], [1.0, 0.1], [1.0, 0.0]]), [4, 4, 4]
+    result = evaluate_ranking(x[[2, 2]], x, [4, 4], ids, mode="leave_one_out", query_rows=[2, -1], top=3)
+    assert result.top_indices.tolist() == [[1, 0, -1], [2, 1, 0]] and result.num_matches.tolist() == [2, 3]
+
+
 @pytest.fixture
 def city():
     """120 queries and 700 images of 25 people in six cameras, real-valued features, junk and distractors."""
@@ -218,7 +258,13 @@ def poisoned(features, row, value):
         (lambda c: {"query_cameras": c[4] * 0, "gallery_cameras": c[5] * 0}, "no identity is seen in two"),
         (lambda c: {"gallery_ids": c[3] * 0 - 1, "query_ids": c[2] * 0 - 1}, "check that both sides number"),
         (lambda c: {"gallery_ids": c[3] + 100}, "none of the 120 queries has a match"),
-        (lambda c: {"mode": "crossed"}, 'expected "standard" or "cross"'),
+        (lambda c: {"mode": "crossed"}, "mode is 'crossed'; expected one of standard, cross, leave_one_out"),
+        (lambda c: {"query_cameras": None}, "query_cameras has shape"),
+        (lambda c: {"mode": "leave_one_out"}, "120 queries cannot be the 700 gallery images: give query_rows"),
+        (lambda c: {"mode": "leave_one_out", "query_rows": c[2] * 0 + 700}, "between 700 and 700; expected .* to 699"),
+        (lambda c: {"mode": "leave_one_out", "query_rows": c[2] * 0 - 2}, "between -2 and -2"),
+        (lambda c: {"mode": "leave_one_out", "query_rows": c[2][:-1]}, r"query_rows has shape \(119,\)"),
+        (lambda c: {"mode": "leave_one_out", "query_rows": c[2] * 0, "gallery_ids": c[3] + 99}, "identity has two"),
         (lambda c: {"block": 0}, "block=0"),
         (lambda c: {"gallery_features": poisoned(c[1], 2, 1e30)}, "row 2 of the gallery .* too large"),
     ],
@@ -229,8 +275,9 @@ def test_bad_input_is_named(city, change, message):
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads the peak memory from /proc")
-def test_memory_is_bounded_by_the_block():
-    """4,000 x 20,000: one array of all similarities is 320 MB, and one of a block of 64 queries is 5 MB."""
+@pytest.mark.parametrize("mode, sizes", [("standard", (4000, 20000)), ("leave_one_out", (9000, 9000))])
+def test_memory_is_bounded_by_the_block(mode, sizes):
+    """One array of all similarities is 320 MB, and one of a block of 64 queries is 5 MB at most."""
     script = """
         import re
         import numpy as np
@@ -242,15 +289,16 @@ def test_memory_is_bounded_by_the_block():
             return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
 
         rng = np.random.default_rng(0)
-        features = [rng.normal(size=(n, 16)).astype(np.float32) for n in (4000, 20000)]
-        ids = [rng.integers(0, 500, n) for n in (4000, 20000)]
-        cameras = [rng.integers(0, 6, n) for n in (4000, 20000)]
+        features = [rng.normal(size=(n, 16)).astype(np.float32) for n in sizes]
+        ids = [rng.integers(0, 500, n) for n in sizes]
+        cameras = [rng.integers(0, 6, n) for n in sizes]
         evaluate_ranking(*(x[:64] for pair in (features, ids, cameras) for x in pair))
         before = peak(reset=True)
-        assert evaluate_ranking(*features, *ids, *cameras, block=64).num_valid_queries == 4000
+        assert evaluate_ranking(*features, *ids, *cameras, mode=mode, block=64).num_valid_queries == sizes[0]
         print(peak() - before)
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True,
+    script = f"sizes, mode = {sizes}, {mode!r}\n" + textwrap.dedent(script)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
                           cwd=Path(__file__).parents[2])  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert 0 < int(done.stdout) < 100e6

@@ -16,7 +16,7 @@ from mprd_pyg.data.cards.counts import deviations, shared_identities
 from mprd_pyg.data.cards.layouts import READERS, Listing
 from mprd_pyg.data.cards.naming import to_table
 from mprd_pyg.data.cards.rules import check_card
-from mprd_pyg.data.cards.schema import Counts, DataRootError, Evaluation, Repeats, Split
+from mprd_pyg.data.cards.schema import Counts, DataRootError, Evaluation, Repeats, Split, Table, TableError
 from mprd_pyg.data.cards.typed_yaml import CardError, Checked, build, nearest, plain
 from mprd_pyg.data.table import ImageTable
 
@@ -33,14 +33,16 @@ class DataCard(Checked):
     Args:
         name: short name, by which :meth:`load` finds a shipped card.
         pattern: regular expression that a whole image path, posix and relative to its split's folder, must
-            match; the named groups ``person`` and ``camera`` give the ids. Without ``person`` identities are
-            unknown (-1), without ``camera`` every camera is 0. Names that are not numbers are numbered in
-            sorted order, and the table's ``attrs["person_names"]`` keeps which is which.
+            match; the named groups ``person``, ``camera`` and ``tracklet`` give the ids. Without ``person``
+            identities are unknown (-1), without ``camera`` every camera is 0. Names that are not numbers are numbered
+            in sorted order, and the table's ``attrs["person_names"]`` keeps which is which. Images of one tracklet
+            and camera are known to show one individual.
         splits: ``train``, ``query``, ``gallery`` -> :class:`Split`; the one key ``all`` for ``by_identity`` and
             ``repeated``.
-        layout: ``folders``, ``listfile`` (paths in text files), ``by_identity`` (sorted identities,
-            positions 0, 2, 4, ... train, the others query) or ``repeated`` (the identities of split number
-            ``split`` of ``repeats`` train, the others query).
+        layout: ``folders``, ``listfile`` (paths in text files), ``table`` (paths and ids in a table),
+            ``by_identity`` (sorted identities, positions 0, 2, 4, ... train, the others query) or ``repeated`` (the
+            identities of split number ``split`` of ``repeats`` train, the others query).
+        table: the file that lists the images and its columns, in place of pattern and splits.
         title: full name.
         root_hint: what the folder to give as root is usually called.
         junk_ids: persons whose images are dropped.
@@ -63,9 +65,10 @@ class DataCard(Checked):
     """
 
     name: str
-    pattern: str
-    splits: dict[str, Split]
+    pattern: str | None = None
+    splits: dict[str, Split] = field(default_factory=dict)
     layout: str = "folders"
+    table: Table | None = None
     title: str = ""
     root_hint: str = ""
     junk_ids: tuple[int, ...] = ()
@@ -147,7 +150,8 @@ class DataCard(Checked):
         """List the dataset below ``root``; every deviation from the expected counts is logged as a warning.
 
         Returns:
-            An image table (see :func:`~mprd_pyg.data.check_table`): path, person_id, camera_id, split. Its
+            An image table (see :func:`~mprd_pyg.data.check_table`): path, person_id, camera_id, split, where they
+            are known also tracklet_id and date. Its
             ``attrs`` hold ``root``, ``card`` (the name), ``junk`` (images dropped per split), ``unmatched``
             (paths that fit no pattern), ``person_names`` and ``camera_names`` (name -> id, empty where the
             names are numbers).
@@ -162,6 +166,8 @@ class DataCard(Checked):
             listing = READERS[self.layout](self, root)
             if not listing.entries:
                 raise DataRootError(f"no image is left (junk dropped: {sum(listing.junk.values())})")
+        except TableError:
+            raise
         except DataRootError as error:
             raise DataRootError(roots.explain(self, root, str(error), self._others())) from None
         unmatched = self._report_unmatched(listing, root)
@@ -194,26 +200,46 @@ class DataCard(Checked):
         return deviations(self, frame)
 
     def evaluation_sets(self, frame: ImageTable) -> tuple[np.ndarray, np.ndarray]:
-        """The table rows that are queries and those that are ranked, as int64 arrays (Q,) and (G,)."""
+        """The table rows that are queries and those that are ranked, as int64 arrays (Q,) and (G,).
+
+        Leave one out of a table without query and gallery images ranks all its images, training images though they
+        are; the queries are those of known identity.
+        """
         split = frame["split"].to_numpy()
         query, gallery = split == "query", split == "gallery"
+        if self.evaluation.leave_one_out and not (query | gallery).any():
+            gallery = np.ones_like(gallery)
+            query = ((frame["person_id"] >= 0) & ~frame["person_id"].isin(self.distractor_ids)).to_numpy()
         if self.gallery_includes_query:
             gallery = gallery | query
         if self.evaluation.query_cameras:
             query = query & frame["camera_id"].isin(self.evaluation.query_cameras).to_numpy()
         return np.flatnonzero(query), np.flatnonzero(gallery)
 
+    def other_images(self, frame: ImageTable) -> np.ndarray:
+        """(Q,) how many gallery images of its identity each query has, besides itself."""
+        query, gallery = self.evaluation_sets(frame)
+        person = frame["person_id"]
+        return person.iloc[gallery].value_counts().reindex(person.iloc[query], fill_value=0).to_numpy() \
+            - np.isin(query, gallery)
+
     def check_evaluable(self, frame: ImageTable) -> None:
-        """Raise ``ValueError`` unless some query has an image of its identity in another camera's gallery."""
+        """Raise ``ValueError`` unless some query has another image of its identity in the gallery, of another camera
+        but for leave one out."""
         query, gallery = (frame.iloc[rows] for rows in self.evaluation_sets(frame))
         for name, rows in (("query", query), ("gallery", gallery)):
             if len(rows) == 0:
                 raise ValueError(f"card {self.name!r}: no {name} images, so nothing can be ranked; only training "
                                  f"is possible. Expected below the root: {self._source(name)}")
             unknown = rows["path"][rows["person_id"] < 0]
-            if len(unknown):
+            if len(unknown) and not (self.evaluation.leave_one_out and name == "gallery"):
                 raise ValueError(f"card {self.name!r}: {len(unknown)} {name} images have no identity, first: "
                                  f"{', '.join(unknown.iloc[:5])}; to rank, the pattern needs the group 'person'")
+        if self.evaluation.leave_one_out:
+            if not self.other_images(frame).any():
+                raise ValueError(f"card {self.name!r}: each of the {len(query)} query images is the only one of its "
+                                 "identity in the gallery, so nothing can be ranked")
+            return
         pairs = [rows.loc[~rows["person_id"].isin(self.distractor_ids), ["person_id", "camera_id"]]
                  .drop_duplicates() for rows in (query, gallery)]
         both = pairs[0].merge(pairs[1], on="person_id", suffixes=("_query", "_gallery"))
@@ -222,7 +248,8 @@ class DataCard(Checked):
         if not (both["camera_id_query"] != both["camera_id_gallery"]).any():
             raise ValueError(f"card {self.name!r}: no identity is seen in two cameras among query and gallery "
                              f"(cameras found: {shown}), so every query would be skipped; check the group "
-                             f"'camera' in the pattern {self.pattern}")
+                             f"'camera' in the pattern {self.pattern}, or rank without cameras by "
+                             "evaluation: {ignore: itself}")
         if self.evaluation.single_shot and len(cameras) != 2:
             raise ValueError(f"card {self.name!r}: single shot needs exactly two cameras among query and gallery, "
                              f"found {shown}: give camera_names that join them, or leave single_shot")
@@ -231,7 +258,8 @@ class DataCard(Checked):
 
     def describe(self) -> str:
         """The card in words, one line per fact."""
-        lines = [f"{self.name}: {self.title}".rstrip(": "), f"layout: {self.layout}; pattern: {self.pattern}"]
+        source = f"table: {self.table.file}" if self.table else f"pattern: {self.pattern}"
+        lines = [f"{self.name}: {self.title}".rstrip(": "), f"layout: {self.layout}; {source}"]
         for name, split in self.splits.items():
             pattern = f", pattern {split.pattern}" if split.pattern else ""
             lists = f", listed in {' and '.join(split.lists)}" if split.lists else ""
@@ -244,7 +272,7 @@ class DataCard(Checked):
         if self.repeats:
             how = f"listed in {self.repeats.file}" if self.repeats.file else f"drawn from seed {self.repeats.seed}"
             lines.append(f"split number {self.split} of {self.repeats.count}, by identity, {how}")
-        lines.append(f"evaluation: {self.evaluation.protocol}"
+        lines.append(f"evaluation: {self.evaluation.words}"
                      + ("" if self.evaluation.cross_camera_valid else " (camera labels are meaningless)"))
         lines += [f"{what}: {text.strip()}" for what, text in
                   (("obtaining", self.obtaining), ("terms", self.terms), ("citation", self.citation)) if text]
@@ -254,6 +282,8 @@ class DataCard(Checked):
         return "\n".join(lines)
 
     def _source(self, split: str) -> str:
+        if self.table:
+            return f"{self.table.file}, whose column {self.table.split!r} names the splits"
         source = self.splits.get(split)
         return " or ".join(source.folder) if source else f"the card declares no split {split!r}"
 

@@ -1,4 +1,4 @@
-"""How each kind of card lists its images: one reader per layout, all giving (path, person, camera, split)."""
+"""How each kind of card lists its images: one reader per layout, all giving a Listing."""
 import os
 import re
 from collections import Counter
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from mprd_pyg.data.cards.annotation_table import read_rows
 from mprd_pyg.data.cards.naming import is_number, number_names
 from mprd_pyg.data.cards.random_choices import random_split, recorded_split
 from mprd_pyg.data.cards.schema import DataRootError, Split
@@ -15,12 +16,14 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 
 
 class Entry(NamedTuple):
-    """One image as its name tells it: posix path below the root, names as text (None: not in the path)."""
+    """One image as its name or table row tells it: posix path below the root, names as text (None: not there)."""
 
     path: str
     person: str | None
     camera: str | None
     split: str
+    tracklet: str | None = None
+    date: str | None = None
 
 
 @dataclass
@@ -93,7 +96,8 @@ def _collect(card, listing: Listing, split_name: str, prefix: str, names: Iterab
             listing.junk[split_name] += 1
             continue
         listing.entries.append(Entry(prefix + name, _shift(person, split.person_offset),
-                                     _camera(card, groups.get("camera") or None, prefix + name), split_name))
+                                     _camera(card, groups.get("camera") or None, prefix + name), split_name,
+                                     groups.get("tracklet") or None))
     listing.unmatched += [prefix + name for name in unmatched]
     where = f"the folder {prefix or './'} (split {split_name!r})"
     if unmatched and not matched:
@@ -141,12 +145,26 @@ def read_folders(card, root: Path) -> Listing:
     return listing
 
 
+def read_table(card, root: Path) -> Listing:
+    """Layout ``table``: a row per image; without a column of splits all images train."""
+    listing = Listing()
+    for row in read_rows(root, card.table):
+        person, split = row["identity"] or None, row["split"] or "train"
+        if is_number(person) and int(person) in card.junk_ids:
+            listing.junk[split] += 1
+            continue
+        listing.entries.append(Entry(row["path"], person, _camera(card, row["camera"] or None, row["path"]), split,
+                                     row["tracklet"] or None, row["date"] or None))
+    return listing
+
+
 def _with_identities(card, root: Path) -> Listing:
-    listing = read_folders(card, root)
+    listing = read_table(card, root) if card.table else read_folders(card, root)
     unknown = [entry.path for entry in listing.entries if entry.person is None]
     if unknown:
-        raise DataRootError(f"a split by identity needs every identity; the pattern {card.pattern} "
-                            f"finds none in {len(unknown)} names, first: "
+        source = f"the table {card.table.file} has none in {len(unknown)} rows" if card.table else \
+            f"the pattern {card.pattern} finds none in {len(unknown)} names"
+        raise DataRootError(f"a split by identity needs every identity; {source}, first: "
                             f"{', '.join(map(repr, sorted(unknown)[:5]))}")
     return listing
 
@@ -205,6 +223,6 @@ def _listed_path(line: str, list_name: str) -> str:
 
 
 READERS = {"folders": read_folders, "by_identity": read_by_identity, "listfile": read_listfile,
-           "repeated": read_repeated}
+           "repeated": read_repeated, "table": read_table}
 ONE_FOLDER = ("by_identity", "repeated")
 """Layouts whose one folder holds training and test identities."""

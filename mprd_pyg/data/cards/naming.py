@@ -3,6 +3,7 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 from mprd_pyg.data.cards.schema import DataRootError
 from mprd_pyg.data.table import ImageTable, make_table
@@ -48,8 +49,30 @@ def to_table(card, listing) -> ImageTable:
             _check_numbers(kind, ids[kind], listing.entries)
     frame = make_table((entry.path, ids["person"].get(entry.person, -1), ids["camera"].get(entry.camera, 0),
                         entry.split) for entry in listing.entries)
+    _add_tracklets(frame, listing.entries)
+    dates = {entry.path: entry.date for entry in listing.entries if entry.date is not None}
+    if dates:
+        frame["date"] = frame["path"].map(dates)
     frame.attrs.update(attrs)
     return frame
+
+
+def _add_tracklets(frame: ImageTable, entries: list) -> None:
+    """Add the column ``tracklet_id`` if there are tracklets: numbers from 0, one per camera and name, -1 for none."""
+    named = {entry.path: (entry.camera or "", entry.tracklet) for entry in entries if entry.tracklet is not None}
+    if not named:
+        return
+    seen: dict[tuple[str, str], Any] = {}
+    for entry in entries:
+        if entry.tracklet is None or entry.person is None:
+            continue
+        first = seen.setdefault(named[entry.path], entry)
+        if first.person != entry.person:
+            raise DataRootError(f"the tracklet {entry.tracklet!r} holds {first.path!r} of {first.person!r} and "
+                                f"{entry.path!r} of {entry.person!r}: a tracklet shows one individual; correct the "
+                                "names, or let the group 'tracklet' take in more of the path")
+    number = {key: i for i, key in enumerate(sorted(set(named.values())))}
+    frame["tracklet_id"] = [number[named[path]] if path in named else -1 for path in frame["path"]]
 
 
 def _check_numbers(kind: str, ids: dict[str, int], entries: list) -> None:

@@ -16,6 +16,8 @@ def expected_folders(card) -> str:
     needed = [name for split in card.splits.values() if not split.optional
               for name in (" or ".join(split.folder), *split.lists)]
     needed += [card.repeats.file] if card.repeats and card.repeats.file else []
+    if card.table:
+        return f"the table {card.table.file}, and the images that it names"
     if needed == ["."]:
         return f"images whose paths match {card.pattern}"
     return "the folders " + ", ".join(dict.fromkeys(needed))
@@ -47,8 +49,8 @@ def check_root(card, root: str | Path) -> Path:
 
 def fits(card, root: Path) -> bool:
     """Whether the folder looks like the card's data: its folders exist and most sampled names match."""
-    recorded = card.repeats.file if card.repeats else None
-    if any(name and not (root / name).is_file() for name in (card.counts_file, recorded)):
+    recorded, table = card.repeats and card.repeats.file, card.table and card.table.file
+    if any(name and not (root / name).is_file() for name in (card.counts_file, recorded, table)):
         return False
     try:
         for split in card.splits.values():

@@ -7,6 +7,16 @@ from mprd_pyg.data.cards.schema import PUBLISHED_FIGURES, SPLITS, check_below
 from mprd_pyg.data.cards.typed_yaml import CardError, nearest
 
 
+def _check_table(card) -> None:
+    if card.table is None:
+        raise CardError("the layout 'table' needs the key 'table': {file: NAME.csv}, and in it the columns that are "
+                        "not called path, identity, camera, split or date")
+    if card.layout not in ("table", *ONE_FOLDER):
+        raise CardError(f"table: the layout {card.layout!r} reads folders; give layout: table, or remove the table")
+    if card.splits or card.pattern is not None:
+        raise CardError("the table lists the images and their splits: leave out 'pattern' and 'splits'")
+
+
 def check_card(card) -> None:
     """Raise :class:`CardError` for keys of a card that do not go together."""
     if card.layout not in READERS:
@@ -18,12 +28,17 @@ def check_card(card) -> None:
             if name not in names:
                 raise CardError(f"{key}: unknown split {name!r}{nearest(name, names)} (for layout "
                                 f"{card.layout!r}: {', '.join(names)})")
-    if not card.splits:
+    if card.table is not None or card.layout == "table":
+        _check_table(card)
+    elif card.pattern is None:
+        raise CardError("the key 'pattern' is missing")
+    elif not card.splits:
         raise CardError(f"splits: at least one of {', '.join(allowed)} is needed")
     for name, split in card.splits.items():
         if card.layout == "listfile" and not split.lists:
             raise CardError(f"split {name!r}: the layout 'listfile' needs the key 'lists'")
-    for pattern in [card.pattern, *(s.pattern for s in card.splits.values() if s.pattern)]:
+    patterns = [card.pattern, *(split.pattern for split in card.splits.values())]
+    for pattern in (pattern for pattern in patterns if pattern is not None):
         try:
             re.compile(pattern)
         except re.error as error:

@@ -63,7 +63,8 @@ class PairStatistics:
                                           0 where a sum vanishes (is shorter than 1e-6)
     ``reciprocal_jaccard``                k-reciprocal Jaccard of the rows of ``x`` (Zhong et al., CVPR 2017), ``k1``
                                           and ``k2``: see :func:`k_reciprocal_rows`; the edges are not read
-    ``camera_reciprocal_jaccard``         its camera-aware form (Chen et al., CVPR 2024), by ``camera_id``
+    ``camera_reciprocal_jaccard``         its camera-aware form (Chen et al., CVPR 2024), by ``camera_id``; the plain
+                                          one where all nodes are of one camera
     ``similarity``                        cosine on the edge; the least of NN(i) and NN(j) where there is none, above
                                           which it cannot be
     ``rank_best``, ``rank_worst``         1 + those of NN(i) nearer to i than j, or all of NN(i) where j is not in
@@ -201,10 +202,14 @@ class PairStatistics:
             values, directed = np.empty((count, len(SIMILARITY))), similarity_lists(graph)
             in_threads(lambda a, b: kernels.similarity_columns(*directed, pairs, a, b, values), count)
             yield SIMILARITY, values.T
-        if names & set(RECIPROCAL):
+        one_camera = names & set(CAMERA_RECIPROCAL) and len(graph.camera_id.unique()) < 2
+        if names & set(RECIPROCAL) or one_camera:
             rows = k_reciprocal_rows(F.normalize(graph.x.float(), dim=1), self.k1, self.k2)
-            yield RECIPROCAL, [jaccard(rows, torch.from_numpy(pairs))]
-        if names & set(CAMERA_RECIPROCAL):
+            value = jaccard(rows, torch.from_numpy(pairs))
+            yield RECIPROCAL, [value]
+        if one_camera:
+            yield CAMERA_RECIPROCAL, [value]
+        elif names & set(CAMERA_RECIPROCAL):
             rows = camera_reciprocal_rows(F.normalize(graph.x.float(), dim=1), graph.camera_id, k_own=5, k_other=20,
                                           query_own=1, query_other=4, expand=False)
             yield CAMERA_RECIPROCAL, [jaccard(rows, torch.from_numpy(pairs))]
