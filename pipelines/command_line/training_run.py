@@ -65,7 +65,8 @@ class TrainingRun:
         self.images = TrainImages(
             self.target.store(self.table), column(self.table, "camera_id"), person, torch.where(meta, person, -1),
             int((~meta).sum()) if meta_apart else len(meta), self.target.options.workers)
-        self.network, self.spec = build_network(cfg.network)
+        self.network, self.spec = build_network(
+            cfg.network, (self.target.options.height, self.target.options.width))
         self.style = None if cfg.get("camera_style") is None else ChosenStyle(
             cfg.camera_style, cfg.camera_style_images, self.target, self.table, self.folder.path, cfg.seed)
         self.samples: SubgraphSamples | None = None
