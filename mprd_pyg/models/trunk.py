@@ -1,4 +1,5 @@
 """What a network asks of its trunk: the feature map, and its layers in order."""
+from functools import partial
 from itertools import chain
 
 import torch
@@ -89,11 +90,14 @@ class Trunk(nn.Module):
         self.start_checkpointing()
         self.checkpointing = True
         for norm in self._batch_norms():
-            norm.register_forward_pre_hook(self._count_once)
+            norm.register_forward_pre_hook(partial(self._count_once, norm.momentum))
 
-    def _count_once(self, norm: nn.Module, _: tuple) -> None:
-        # Running statistics shall see a batch once: not in the backward pass, which is outside of forward.
-        norm.track_running_stats = self._in_forward
+    def _count_once(self, momentum: float | None, norm: _BatchNorm, _: tuple) -> None:
+        # Running statistics see a batch once: not again in the backward pass, which is outside of forward. There is
+        # no hook after the norm to put things back, for the backward pass may leave it half-way.
+        norm.momentum = momentum if self._in_forward else 0.0
+        if norm.training and not self._in_forward:
+            norm.num_batches_tracked.sub_(1)
 
     def _batch_norms(self) -> list[_BatchNorm]:
         return [module for module in self.modules() if isinstance(module, _BatchNorm)]
