@@ -14,8 +14,8 @@ class PatchNet(nn.Module):
 
     Args:
         arch: trunk: a ResNet of torchvision's, or timm/NAME, see :func:`mprd_pyg.models.build_trunk`.
-        last_stage: last ResNet stage kept.
-        last_stride: stride of a ResNet's stage 4.
+        last_stage: last stage kept of torchvision's ResNets; timm's models are whole.
+        last_stride: stride of their stage 4.
         weights: ``"imagenet"``, what is published under the trunk's name; a file of it; or None.
         patches: M, patches per image and branches.
         dim: d, the feature size of a branch.

@@ -44,8 +44,8 @@ class ImageEmbedder(nn.Module):
 
     Args:
         arch: trunk: a ResNet of torchvision's, or timm/NAME, see :func:`build_trunk`.
-        last_stage: last ResNet stage kept.
-        last_stride: stride of a ResNet's stage 4.
+        last_stage: last stage kept of torchvision's ResNets; timm's models are whole.
+        last_stride: stride of their stage 4.
         weights: ``"imagenet"``, what is published under the trunk's name; a file of it; or None.
         stripes: 1 is the paper's global average pooling; more are pooled apart and concatenated.
         center_weight: extra weight of the centre columns in the pooling; 0 is the paper.

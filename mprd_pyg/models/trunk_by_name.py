@@ -11,9 +11,10 @@ def build_trunk(arch: str = "resnet50", last_stage: int = 4, last_stride: int = 
     Args:
         arch: one of the torchvision ResNets, or ``timm/NAME``, a model of timm's such as
             ``timm/vit_small_patch14_dinov2.lvd142m``.
-        last_stage: of a ResNet, keep the stages up to this one (4 is the whole network).
-        last_stride: stride of a whole ResNet's last stage (re-ID uses 1; ResNet's own is 2). A trunk that
-            is cut earlier keeps its strides.
+        last_stage: of a torchvision ResNet, keep the stages up to this one (4 is the whole network); a model of
+            timm's is always whole.
+        last_stride: stride of a whole torchvision ResNet's last stage (re-ID uses 1; ResNet's own is 2). A trunk that
+            is cut earlier, or is timm's, keeps its strides.
         weights: ``"imagenet"``, the weights that torchvision or timm publish under the name (they are downloaded
             once), a file of them (torchvision's: keys of stages that were cut away may be missing; timm's: also
             ``.safetensors``), or None for a random start.
@@ -25,9 +26,6 @@ def build_trunk(arch: str = "resnet50", last_stage: int = 4, last_stride: int = 
         FileNotFoundError: no such weights file.
     """
     if arch.startswith("timm/"):
-        if (last_stage, last_stride) != (4, 1):
-            raise ValueError(f"last_stage and last_stride are for torchvision's ResNets, got {last_stage} and "
-                             f"{last_stride} with {arch}: leave them out")
         trunk: Trunk = build_timm(arch.removeprefix("timm/"), weights)
     elif arch in ARCHITECTURES:
         trunk = build_resnet(arch, last_stage, last_stride, weights)

@@ -137,8 +137,6 @@ def test_names_that_timm_does_not_know(monkeypatch):
         build_trunk("timm/qqqqq", weights=None)
     with pytest.raises(ValueError, match="resnet152, or timm/NAME with a model of timm's, got 'vit'"):
         build_trunk("vit", weights=None)
-    with pytest.raises(ValueError, match="last_stage and last_stride are for torchvision's ResNets, got 3 and 1"):
-        build_trunk("timm/test_vit", 3, weights=None)
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ValueError, match=r"timm/test_vit needs the package timm: pip install 'mprd-pyg\[timm\]'"):
         build_trunk("timm/test_vit", weights=None)
