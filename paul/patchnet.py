@@ -13,10 +13,10 @@ class PatchNet(nn.Module):
     """The network of PAUL (Yang et al., CVPR 2019, Sec. 3.1, 3.2 and 4.2); the contract of ``ImageEmbedder``.
 
     Args:
-        arch: trunk architecture, see :func:`mprd_pyg.models.build_trunk`.
-        last_stage: last ResNet stage kept.
-        last_stride: stride of stage 4.
-        weights: ``"imagenet"``, a file, or None.
+        arch: trunk: a ResNet of torchvision's, or timm/NAME, see :func:`mprd_pyg.models.build_trunk`.
+        last_stage: last stage kept of torchvision's ResNets; timm's models are whole.
+        last_stride: stride of their stage 4.
+        weights: ``"imagenet"``, what is published under the trunk's name; a file of it; or None.
         patches: M, patches per image and branches.
         dim: d, the feature size of a branch.
         scheme: how patches are generated (Table 4): ``"pgn"`` learned, ``"stripes"`` or ``"random"``.
@@ -25,6 +25,8 @@ class PatchNet(nn.Module):
             at 1 the patches left the map within ten steps of pre-training, and nothing was learned.
         normalize_branches: L2-normalise each patch feature, as the released code does on the target (the
             paper is silent, but the scale s of Eq. 2 is meant for unit features).
+        frozen_layers: first layers of the trunk that are not trained: the stem, then each block.
+        gradient_checkpointing: compute the trunk's activations again in the backward pass, to save memory.
 
     Shapes: (B, 3, H, W) normalised images -> (B, M, d); flattened they are the concatenated test feature.
 
@@ -34,14 +36,15 @@ class PatchNet(nn.Module):
 
     def __init__(self, arch: str = "resnet50", last_stage: int = 4, last_stride: int = 1,
                  weights: str | None = "imagenet", patches: int = 6, dim: int = 256, scheme: str = "pgn",
-                 localization_width: int = 512, localization_lr: float = 0.001, normalize_branches: bool = True):
+                 localization_width: int = 512, localization_lr: float = 0.001, normalize_branches: bool = True,
+                 frozen_layers: int = 0, gradient_checkpointing: bool = False):
         super().__init__()
         if scheme not in SCHEMES:
             raise ValueError(f"scheme must be one of {SCHEMES}, got {scheme!r}")
         if min(patches, dim, localization_width) < 1:
             raise ValueError(f"patches, dim and localization_width must be at least 1, "
                              f"got {patches}, {dim} and {localization_width}")
-        self.trunk = build_trunk(arch, last_stage, last_stride, weights)
+        self.trunk = build_trunk(arch, last_stage, last_stride, weights, frozen_layers, gradient_checkpointing)
         channels = self.trunk.channels
         self.branches, self.dim, self.scheme = patches, dim, scheme
         self.normalize_branches, self.localization_lr = normalize_branches, localization_lr
@@ -77,8 +80,9 @@ class PatchNet(nn.Module):
         return self
 
     def parameter_groups(self, trunk_lr: float, new_lr: float) -> list[dict]:
-        """Optimiser groups: pre-trained layers, new ones, and the PGN unless it is frozen."""
+        """Optimiser groups: the trunk's layers that are trained, new ones, and the PGN unless it is frozen."""
         new = [p for name, p in self.named_parameters() if not name.startswith(("trunk.", "generator."))]
-        groups = [{"params": list(self.trunk.parameters()), "lr": trunk_lr}, {"params": new, "lr": new_lr}]
+        trunk = [p for p in self.trunk.parameters() if p.requires_grad]
+        groups = [{"params": trunk, "lr": trunk_lr}, {"params": new, "lr": new_lr}]
         learned = [p for p in self.generator.parameters() if p.requires_grad]
         return groups + ([{"params": learned, "lr": new_lr * self.localization_lr}] if learned else [])

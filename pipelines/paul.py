@@ -55,7 +55,7 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
         name = type(this.network).__name__
         rows = {f"{name} direct": this.before}
         for row, changed in (("L_c", {"ipfl_weight": 0.0}), ("L_v", {"pedal_weight": 0.0})):
-            variant = build_network(cfg.network)[0]
+            variant = build_network(cfg.network, (cfg.data.height, cfg.data.width))[0]
             one_loss = method_of(variant, this.memory_graph(parts.knn, normalize=False), **changed)
             rows[f"{name} + {row}"] = this.fit_row(row, one_loss, variant)
         rows["PAUL"] = this.last

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mprd_pyg.models.trunk import Trunk, build_trunk
+from mprd_pyg.models.trunk_by_name import build_trunk
 
 
 class StripePool(nn.Module):
@@ -43,24 +43,26 @@ class ImageEmbedder(nn.Module):
     """MPRD's network F (Ji et al., ICCV 2021, Sec. 3.1 and 5.2): trunk, pool5, BatchNorm1d, L2.
 
     Args:
-        arch: trunk architecture, see :func:`build_trunk`.
-        last_stage: last ResNet stage kept.
-        last_stride: stride of stage 4.
-        weights: ``"imagenet"``, a file, or None.
+        arch: trunk: a ResNet of torchvision's, or timm/NAME, see :func:`build_trunk`.
+        last_stage: last stage kept of torchvision's ResNets; timm's models are whole.
+        last_stride: stride of their stage 4.
+        weights: ``"imagenet"``, what is published under the trunk's name; a file of it; or None.
         stripes: 1 is the paper's global average pooling; more are pooled apart and concatenated.
         center_weight: extra weight of the centre columns in the pooling; 0 is the paper.
         test_feature: ``"bn"`` gives L2(BN(pool5)) at test time, ``"pool"`` gives L2(pool5).
+        frozen_layers: first layers of the trunk that are not trained: the stem, then each block.
+        gradient_checkpointing: compute the trunk's activations again in the backward pass, to save memory.
 
     Shapes: (B, 3, H, W) normalised images -> (B, 1, d) unit features.
     """
 
     def __init__(self, arch: str = "resnet50", last_stage: int = 4, last_stride: int = 1,
                  weights: str | None = "imagenet", stripes: int = 1, center_weight: float = 0.0,
-                 test_feature: str = "bn"):
+                 test_feature: str = "bn", frozen_layers: int = 0, gradient_checkpointing: bool = False):
         super().__init__()
         if test_feature not in ("bn", "pool"):
             raise ValueError(f"test_feature must be 'bn' or 'pool', got {test_feature!r}")
-        self.trunk: Trunk = build_trunk(arch, last_stage, last_stride, weights)
+        self.trunk = build_trunk(arch, last_stage, last_stride, weights, frozen_layers, gradient_checkpointing)
         self.pool = StripePool(stripes, center_weight)
         self.dim = self.trunk.channels * stripes
         self.branches = 1
@@ -87,6 +89,7 @@ class ImageEmbedder(nn.Module):
         self.neck.running_var.copy_(pooled.var(0))
 
     def parameter_groups(self, trunk_lr: float, new_lr: float) -> list[dict]:
-        """Optimiser groups: pre-trained layers and new ones."""
+        """Optimiser groups: the trunk's layers that are trained, and new ones."""
         new = [p for name, p in self.named_parameters() if not name.startswith("trunk.")]
-        return [{"params": list(self.trunk.parameters()), "lr": trunk_lr}, {"params": new, "lr": new_lr}]
+        trunk = [p for p in self.trunk.parameters() if p.requires_grad]
+        return [{"params": trunk, "lr": trunk_lr}, {"params": new, "lr": new_lr}]

@@ -1,70 +1,112 @@
-"""ResNet trunks from torchvision, cut after any stage, with the last stride set to 1."""
-from pathlib import Path
+"""What a network asks of its trunk: the feature map, and its layers in order."""
+from functools import partial
+from itertools import chain
 
 import torch
-import torchvision
-from torch import nn
-
-ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
-class Trunk(nn.Sequential):
-    """(B, 3, H, W) images -> (B, channels, h, w) feature maps."""
+class Trunk(nn.Module):
+    """(B, 3, H, W) images, normalised by ImageNet's statistics -> (B, channels, h, w) feature maps.
+
+    A kind of trunk defines :meth:`feature_map`, :meth:`layers` and :meth:`start_checkpointing`.
+
+    Attributes:
+        channels: of the feature map.
+        frozen: how many of the first layers are not trained.
+    """
 
     channels: int
+    frozen = 0
+    checkpointing = False
+    _in_forward = False
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) -> (B, channels, h, w)."""
+        raise NotImplementedError
+
+    def layers(self) -> list[list[nn.Parameter]]:
+        """All parameters, layer by layer from the image on: the stem, then the blocks."""
+        raise NotImplementedError
+
+    def start_checkpointing(self) -> None:
+        """Have :meth:`feature_map` keep the activations between blocks only."""
+        raise NotImplementedError
+
+    def set_image_size(self, height: int, width: int) -> None:
+        """Prepare for images of one size, before weights trained at it are loaded; convolutions take any size."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The feature map."""
+        if not self.checkpointing:
+            return self.feature_map(images)
+        self._in_forward = True
+        try:
+            return self.feature_map(images)
+        finally:
+            self._in_forward = False
+
+    @torch.no_grad()
+    def map_size(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the feature map of an image (H, W).
+
+        Raises:
+            ValueError: the trunk cannot take images of this size.
+        """
+        training = self.training
+        self.eval()
+        try:
+            image = torch.zeros(1, 3, height, width, device=next(self.parameters()).device)
+            return tuple(self(image).shape[2:])
+        except (AssertionError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"the trunk cannot take images of {height} x {width} ({reason}): set --data.height and "
+                             f"--data.width to a size that it takes") from error
+        finally:
+            self.train(training)
+
+    def freeze(self, count: int) -> None:
+        """Train neither the first ``count`` layers nor their BatchNorm statistics."""
+        layers = self.layers() if count else []
+        if not 0 <= count <= len(layers):
+            raise ValueError(f"frozen_layers must be 0 to {len(self.layers())}, the layers of this trunk, got {count}")
+        self.frozen = count
+        for parameter in chain(*layers[:count]):
+            parameter.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Trunk":
+        """Set the mode; the BatchNorms of frozen layers stay in evaluation mode."""
+        super().train(mode)
+        if self.frozen:
+            for norm in self._batch_norms():
+                if norm.weight is not None and not norm.weight.requires_grad:
+                    norm.eval()
+        return self
+
+    def checkpoint_gradients(self) -> None:
+        """Compute the activations inside blocks again in the backward pass: less memory, more time."""
+        self.start_checkpointing()
+        self.checkpointing = True
+        for norm in self._batch_norms():
+            norm.register_forward_pre_hook(partial(self._count_once, norm.momentum))
+
+    def _count_once(self, momentum: float | None, norm: _BatchNorm, _: tuple) -> None:
+        # Running statistics see a batch once: not again in the backward pass, which is outside of forward. There is
+        # no hook after the norm to put things back, for the backward pass may leave it half-way.
+        norm.momentum = momentum if self._in_forward else 0.0
+        if norm.training and not self._in_forward:
+            norm.num_batches_tracked.sub_(1)
+
+    def _batch_norms(self) -> list[_BatchNorm]:
+        return [module for module in self.modules() if isinstance(module, _BatchNorm)]
 
 
-def build_trunk(arch: str = "resnet50", last_stage: int = 4, last_stride: int = 1,
-                weights: str | None = "imagenet") -> Trunk:
-    """Build a trunk.
-
-    Args:
-        arch: one of the torchvision ResNets.
-        last_stage: keep the stages up to this one (4 is the whole network).
-        last_stride: stride of the whole network's last stage (re-ID uses 1; ResNet's own is 2). A trunk that
-            is cut earlier keeps its strides.
-        weights: ``"imagenet"`` (torchvision downloads them once), a file of a torchvision state dict (keys of
-            stages that were cut away may be missing), or None for a random start.
-
-    Raises:
-        ValueError: unknown architecture or stage, or weights that do not fit.
-        FileNotFoundError: no such weights file.
-    """
-    if arch not in ARCHITECTURES:
-        raise ValueError(f"arch must be one of {ARCHITECTURES}, got {arch!r}")
-    if last_stage not in (1, 2, 3, 4) or last_stride not in (1, 2):
-        raise ValueError(f"last_stage must be 1 to 4 and last_stride 1 or 2, got {last_stage} and {last_stride}")
-    official = torchvision.models.get_model_weights(arch).IMAGENET1K_V1 if weights == "imagenet" else None
-    try:
-        net = torchvision.models.get_model(arch, weights=official)
-    except OSError as error:  # URLError is one
-        raise ValueError(f"the ImageNet weights of {arch} could not be downloaded ({error}): fetch {official.url} "
-                         f"elsewhere and give the file by --network.weights FILE") from error
-    if weights not in (None, "imagenet"):
-        _load(net, Path(weights), last_stage)
-    if last_stage == 4 and last_stride == 1:
-        for module in net.layer4.modules():
-            if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
-                module.stride = (1, 1)
-    names = ["conv1", "bn1", "relu", "maxpool"] + [f"layer{stage}" for stage in range(1, last_stage + 1)]
-    trunk = Trunk()
-    for name in names:
-        trunk.add_module(name, getattr(net, name))
-    last = getattr(net, f"layer{last_stage}")[-1]
-    trunk.channels = (last.conv3 if hasattr(last, "conv3") else last.conv2).out_channels
-    return trunk
-
-
-def _load(net: nn.Module, path: Path, last_stage: int) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights file {path}: give a torchvision state dict, 'imagenet' or null")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        missing, unexpected = net.load_state_dict(state, strict=False)
-    except Exception as error:
-        raise ValueError(f"{path} is not a state dict of this architecture: {error}") from error
-    cut = tuple(["fc."] + [f"layer{stage}." for stage in range(last_stage + 1, 5)])
-    missing = [key for key in missing if not key.startswith(cut)]
-    if missing or unexpected:
-        raise ValueError(f"{path} does not fit: {len(missing)} keys are missing (first {missing[:3]}), "
-                         f"{len(unexpected)} are unknown (first {unexpected[:3]})")
+def layer_groups(trunk: Trunk, lr: float, decay: float) -> list[dict]:
+    """Optimiser groups of the trained layers, the last layer first: its rate is ``lr``, that of layer l of L
+    lr * decay^(L - l) (Clark et al., ICLR 2020; Bao et al., BEiT, ICLR 2022)."""
+    if not 0 < decay <= 1:
+        raise ValueError(f"layer_decay must be above 0 and at most 1, got {decay}")
+    trained = [[p for p in layer if p.requires_grad] for layer in reversed(trunk.layers())]
+    return [{"params": layer, "lr": lr * decay ** depth} for depth, layer in enumerate(trained) if layer]

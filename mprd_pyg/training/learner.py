@@ -9,6 +9,7 @@ from torch.utils.data import ConcatDataset, Subset
 
 from mprd_pyg.data.train_images import TrainImages
 from mprd_pyg.data.views import SeededViews, load, shuffled_batches
+from mprd_pyg.models import layer_groups
 from mprd_pyg.models.embedding import embed_images, embed_in_training_mode, map_images, to_device
 from mprd_pyg.random_streams import stream, stream_seed
 from mprd_pyg.training.schedules import StepSchedule
@@ -20,35 +21,41 @@ class Learner:
 
     Args:
         fabric: device and precision.
-        network: (B, 3, H, W) -> (B, M, d), with ``dim``, ``branches`` and ``parameter_groups``.
+        network: (B, 3, H, W) -> (B, M, d), with ``dim``, ``branches`` and ``parameter_groups``, the trunk's first.
         images: the training images.
         view: training augmentation, see :class:`mprd_pyg.data.views.SeededViews`.
         batch_size: images per step.
         trunk_lr: learning rate of the trunk.
         new_lr: learning rate of the other layers.
         weight_decay: L2 penalty (unstated for MPRD; MLCR's code has 5e-4 and Nesterov momentum).
-        optimizer: SGD with a momentum of 0.9, in ``"nesterov"``'s form or plain, or ``"adam"``.
+        optimizer: SGD with a momentum of 0.9, in ``"nesterov"``'s form or plain, ``"adam"`` or ``"adamw"``.
         schedule: learning-rate multiplier by epoch; None is the method's own.
         embed_mode: BatchNorm's mode where features are computed without training: ``"eval"``, or ``"train"``, as
             the live features are made (PAUL's released code).
         seed: of the order, the views, and all that a method draws.
+        layer_decay: learning rate of a layer of the trunk relative to the next layer's, that of the last being
+            ``trunk_lr``; 1 gives all the same.
     """
 
     def __init__(self, fabric: Fabric, network: nn.Module, images: TrainImages, view: Any, batch_size: int = 32,
                  trunk_lr: float = 0.01, new_lr: float = 0.1, weight_decay: float = 5e-4,
-                 optimizer: Literal["nesterov", "sgd", "adam"] = "nesterov", schedule: StepSchedule | None = None,
-                 embed_mode: Literal["eval", "train"] = "eval", seed: int = 0):
+                 optimizer: Literal["nesterov", "sgd", "adam", "adamw"] = "nesterov",
+                 schedule: StepSchedule | None = None, embed_mode: Literal["eval", "train"] = "eval", seed: int = 0,
+                 layer_decay: float = 1.0):
         if embed_mode not in ("eval", "train"):
             raise ValueError(f"embed_mode must be 'eval' or 'train', got {embed_mode!r}")
-        if optimizer not in ("nesterov", "sgd", "adam"):
-            raise ValueError(f"optimizer must be 'nesterov', 'sgd' or 'adam', got {optimizer!r}")
+        if optimizer not in ("nesterov", "sgd", "adam", "adamw"):
+            raise ValueError(f"optimizer must be 'nesterov', 'sgd', 'adam' or 'adamw', got {optimizer!r}")
         self.fabric, self.images, self.view = fabric, images.to(fabric.device), view
         self.batch_size, self.new_lr, self.schedule, self.embed_mode = batch_size, new_lr, schedule, embed_mode
         self.seed, self.epoch = seed, 0
         self.network = network.to(fabric.device, memory_format=torch.channels_last)
         groups = network.parameter_groups(trunk_lr, new_lr)
-        if optimizer == "adam":
-            made: torch.optim.Optimizer = torch.optim.Adam(groups, weight_decay=weight_decay)
+        if layer_decay != 1:
+            groups = layer_groups(network.trunk, trunk_lr, layer_decay) + groups[1:]
+        if optimizer in ("adam", "adamw"):
+            adam = torch.optim.Adam if optimizer == "adam" else torch.optim.AdamW
+            made: torch.optim.Optimizer = adam(groups, weight_decay=weight_decay)
         else:
             made = torch.optim.SGD(groups, momentum=0.9, weight_decay=weight_decay, nesterov=optimizer == "nesterov")
         self.embedder, self.optimizer = fabric.setup(self.network, made)

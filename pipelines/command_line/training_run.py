@@ -66,7 +66,8 @@ class TrainingRun:
             self.target.store(self.table), column(self.table, "camera_id"), person, torch.where(meta, person, -1),
             int((~meta).sum()) if meta_apart else len(meta), self.target.options.workers,
             column(self.table, "tracklet_id") if "tracklet_id" in self.table else None)
-        self.network, self.spec = build_network(cfg.network)
+        self.network, self.spec = build_network(
+            cfg.network, (self.target.options.height, self.target.options.width))
         self.style = None if cfg.get("camera_style") is None else ChosenStyle(
             cfg.camera_style, cfg.camera_style_images, self.target, self.table, self.folder.path, cfg.seed)
         self.samples: SubgraphSamples | None = None

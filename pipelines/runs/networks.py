@@ -47,8 +47,10 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     if str(name) not in NETWORKS:
         raise ValueError(f"{path} holds a network {name!r}; known ones: {', '.join(sorted(NETWORKS))}")
     try:
-        network = NETWORKS[name](**options | {"weights": None})
+        network = NETWORKS[name](**options | {"weights": None, "gradient_checkpointing": False})
+        network.trunk.set_image_size(height, width)
     except Exception as error:  # options of another version, or written by hand
-        raise ValueError(f"{path} was made by another version of this library: {error}") from error
+        raise ValueError(f"{path} needs a package that is not installed, or was made by another version of this "
+                         f"library: {error}") from error
     load_weights(network, state["method"][WEIGHTS], str(path))
     return network, about
