@@ -76,7 +76,7 @@ def test_why_there_is_no_difference(tmp_path):
     assert "different data" in difference(groups[0], groups[1], "standard")
     assert "bare: no queries.parquet" in difference(groups[0], groups[2], "standard")
     table = compare.differences_table(groups)
-    assert len(table) == 4 and table["difference of mAP"].str.contains("data|parquet").all()
+    assert len(table) == 2 * len(MODES) and table["difference of mAP"].str.contains("data|parquet").all()
 
 
 def test_the_run_that_it_started_from_counts_by_its_options(tmp_path):
