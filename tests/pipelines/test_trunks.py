@@ -13,7 +13,7 @@ from pipelines.command_line import cli
 from pipelines.runs.networks import load_network
 
 VIT, CONVNEXT = "timm/test_vit", "timm/test_convnext"
-SMALL = ["--data.card", "synthetic", "--data.height", 64, "--data.width", 32, "--network.weights", "null",
+SMALL = ["--data.card", "synthetic", "--data.height", 64, "--data.width", 64, "--network.weights", "null",
          "--method.epochs", 1, "--learner.batch_size", 8, "--learner.optimizer", "adamw", "--learner.trunk_lr", 1e-3,
          "--learner.layer_decay", 0.8, "--network.frozen_layers", 1, "--network.gradient_checkpointing", "true",
          "--progress", "false", "--accelerator", "cpu"]
@@ -85,10 +85,10 @@ def test_train_evaluate_export_and_search(method, arch, root, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(("arch", "more", "said"), [
-    (CONVNEXT, ["--network.patches", 3], "feature map of images of 64 x 32 has 2 rows and 1 columns, too "
+    (CONVNEXT, ["--network.patches", 3], "feature map of images of 64 x 64 has 2 rows and 2 columns, too "
      "few for 3 patches: raise --data.height, lower --network.patches"),
-    (VIT, ["--data.height", 60], "images of 60 x 32 are no whole number of the 16 x 16 patches of "
-     "timm/test_vit: set --data.height 64 --data.width 32"),
+    (VIT, ["--data.height", 60], "images of 60 x 64 are no whole number of the 16 x 16 patches of "
+     "timm/test_vit: set --data.height 64 --data.width 64"),
     ("timm/test_vitt", [], "has no model 'test_vitt'; nearest: "),
     (VIT, ["--network.weights", "none.safetensors"], "no weights file none.safetensors"),
     (VIT, ["--network.frozen_layers", 9], "frozen_layers must be 0 to 7"),
@@ -103,4 +103,4 @@ def test_bad_options_are_one_line(arch, more, said, root, tmp_path, capsys):
 
 def test_stripes_that_a_map_is_too_small_for(root, tmp_path, capsys):
     assert train("mprd", CONVNEXT, root, tmp_path / "no", "--network.stripes", 6) == 2
-    assert "has 2 rows and 1 columns, too few for 6 stripes" in capsys.readouterr().err
+    assert "has 2 rows and 2 columns, too few for 6 stripes" in capsys.readouterr().err
