@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -158,8 +159,10 @@ class PairStatistics:
     def _groups(self, graph, lists: NeighbourLists, pairs: np.ndarray, names: set[str]) -> Iterator[tuple]:
         """Names and columns (P,) of each family of which any name is wanted."""
         ptr, neighbour, _ = lists.both_ways
-        nodes, count, own = len(ptr) - 1, len(pairs), np.zeros(len(pairs), np.bool_)
-        in_threads(lambda a, b: kernels.own_edges(ptr, neighbour, pairs, a, b, own), count)
+        nodes, count = len(ptr) - 1, len(pairs)
+        linked = csr_matrix((np.ones(len(neighbour), np.bool_), neighbour, ptr), (nodes, nodes))
+        own = np.asarray(linked[pairs[:, 0], pairs[:, 1]]).ravel()
+        degree = np.diff(ptr)[pairs] - own[:, None]
         if names & {*SETS, *CLUSTERING}:
             values = np.empty((count, len(SETS)))
             in_threads(lambda a, b: kernels.neighbourhood_columns(ptr, neighbour, pairs, own, a, b, values), count)
@@ -168,9 +171,8 @@ class PairStatistics:
                 triangle, common = np.empty(nodes, np.int64), values[:, 0].astype(np.int64)
                 in_threads(lambda a, b: kernels.triangles(ptr, neighbour, a, b, np.zeros(nodes, np.int8), triangle),
                            nodes)
-                values = np.empty((count, 2))
-                kernels.clustering_columns(ptr, pairs, own, common, triangle, 0, count, values)
-                yield CLUSTERING, values.T
+                links = triangle[pairs] - (own * common)[:, None]
+                yield CLUSTERING, np.sort(2 * links / np.maximum(degree * (degree - 1), 1), axis=1).T
         if names & set(THREE_STEPS):
             volume, values = np.append(0, np.diff(ptr)[neighbour].cumsum())[ptr], np.empty((count, 2))
             volume = np.diff(volume)  # what is read in two steps
@@ -190,7 +192,6 @@ class PairStatistics:
                 ptr, neighbour, pairs, own, np.array(lengths), a, b, np.zeros(shape), np.zeros(shape),
                 np.empty(shape, np.int64), values), count, least=64)
             yield [f"{kind}_{length}" for kind in ("walks", "damped_walks") for length in lengths], values.T
-        degree = np.diff(ptr)[pairs] - own[:, None]
         if names & set(PAGERANK):
             per_link = pair_pagerank(ptr, neighbour, pairs, own, self.damping, self.error)
             low, high = np.sort(np.maximum(degree, 1), axis=1).T
