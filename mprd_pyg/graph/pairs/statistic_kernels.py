@@ -9,21 +9,6 @@ from mprd_pyg.graph.threads import compiled
 
 
 @compiled
-def triangles(ptr, neighbour, start, stop, mark, out):
-    """Links among the neighbours of each node, into out (N,); ``mark`` (N,) is zero before and after."""
-    for u in range(start, stop):
-        for e in range(ptr[u], ptr[u + 1]):
-            mark[neighbour[e]] = 1
-        twice = 0
-        for e in range(ptr[u], ptr[u + 1]):
-            for f in range(ptr[neighbour[e]], ptr[neighbour[e] + 1]):
-                twice += mark[neighbour[f]]
-        out[u] = twice // 2
-        for e in range(ptr[u], ptr[u + 1]):
-            mark[neighbour[e]] = 0
-
-
-@compiled
 def neighbourhood_columns(ptr, neighbour, pairs, own, start, stop, out):
     """``common_neighbours ... preferential_attachment`` of :data:`NEIGHBOURHOOD`, into out (P, 10)."""
     for p in range(start, stop):

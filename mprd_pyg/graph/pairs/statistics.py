@@ -160,18 +160,15 @@ class PairStatistics:
         """Names and columns (P,) of each family of which any name is wanted."""
         ptr, neighbour, _ = lists.both_ways
         nodes, count = len(ptr) - 1, len(pairs)
-        linked = csr_matrix((np.ones(len(neighbour), np.bool_), neighbour, ptr), (nodes, nodes))
-        own = np.asarray(linked[pairs[:, 0], pairs[:, 1]]).ravel()
+        linked = csr_matrix((np.ones(len(neighbour), np.int64), neighbour, ptr), (nodes, nodes))
+        own = np.asarray(linked[pairs[:, 0], pairs[:, 1]]).ravel() > 0
         degree = np.diff(ptr)[pairs] - own[:, None]
         if names & {*SETS, *CLUSTERING}:
             values = np.empty((count, len(SETS)))
             in_threads(lambda a, b: kernels.neighbourhood_columns(ptr, neighbour, pairs, own, a, b, values), count)
             yield SETS, values.T
             if names & set(CLUSTERING):
-                triangle, common = np.empty(nodes, np.int64), values[:, 0].astype(np.int64)
-                in_threads(lambda a, b: kernels.triangles(ptr, neighbour, a, b, np.zeros(nodes, np.int8), triangle),
-                           nodes)
-                links = triangle[pairs] - (own * common)[:, None]
+                links = triangles(linked)[pairs] - (own * values[:, 0])[:, None]
                 yield CLUSTERING, np.sort(2 * links / np.maximum(degree * (degree - 1), 1), axis=1).T
         if names & set(THREE_STEPS):
             volume, values = np.append(0, np.diff(ptr)[neighbour].cumsum())[ptr], np.empty((count, 2))
@@ -216,6 +213,12 @@ class PairStatistics:
     def __repr__(self) -> str:
         return (f"{type(self).__name__}(names={self.names}, damping={self.damping}, error={self.error}, k1={self.k1}, "
                 f"k2={self.k2})")
+
+
+def triangles(linked: csr_matrix, block: int = 1024) -> np.ndarray:
+    """(N,) links among the neighbours of each node, from ones (N, N) where two nodes are linked."""
+    rows = (linked[start:start + block] for start in range(0, linked.shape[0], block))
+    return np.concatenate([np.asarray((part @ linked).multiply(part).sum(1)).ravel() for part in rows]) // 2
 
 
 def similarity_lists(graph: Data) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -85,7 +85,7 @@ class PairSubgraphs:
         return pair_batch(flat, {} if y is None else {"y": y}, {} if x is None else {"x": x[flat.n_id]})
 
     def batches(self, graph: Data | NeighbourLists, pairs: Tensor | Sequence[Sequence[int]], y: Tensor | None = None,
-                max_bytes: int = 1 << 28, node_bytes: int = 0, edge_bytes: int = 0) -> Iterator[Batch]:
+                max_bytes: int = 1 << 28, node_bytes: int = 0) -> Iterator[Batch]:
         """Build the subgraphs in batches that keep to a memory budget, in the order of the pairs.
 
         Args:
@@ -94,7 +94,6 @@ class PairSubgraphs:
             y: (P,) labels to carry along.
             max_bytes: most bytes of a batch. A pair that alone needs more comes alone: see ``max_neighbours``.
             node_bytes: what the caller will need per node, on top.
-            edge_bytes: what the caller will need per edge, on top.
 
         Yields:
             Batches as above.
@@ -103,7 +102,7 @@ class PairSubgraphs:
             raise ValueError(f"max_bytes must be positive, got {max_bytes}")
         builder, pairs, device = self._builder(graph, pairs)
         nodes, edges = builder.sizes(pairs)
-        spent = cumulated(nodes * (24 + node_bytes) + edges * (16 + edge_bytes) + 40)
+        spent = cumulated(nodes * (24 + node_bytes) + edges * 16 + 40)
         start = 0
         while start < len(pairs):
             stop = int(torch.searchsorted(spent, spent[start] + max_bytes, right=True)) - 1

@@ -72,6 +72,18 @@ def test_any_number_of_threads_gives_the_same(edges, hops):
         torch.set_num_threads(threads)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_graph_on_a_device_gets_the_same_batches_there():
+    here, y = random_graph(), torch.arange(100)
+    there, pairs = here.clone().cuda(), here.edge_index.T[:100]
+    for cut in (PairSubgraphs(), PairSubgraphs("induced", 2, 4)):
+        assert_equal(cut(there, pairs.cuda(), y.cuda()).cpu(), cut(here, pairs, y))
+        for far, near in zip(cut.batches(there, pairs.cuda(), y.cuda(), 9999), cut.batches(here, pairs, y, 9999),
+                             strict=True):
+            assert far.n_id.is_cuda and torch.equal(far.y.cpu(), near.y)
+            assert_equal(far.cpu(), near)
+
+
 @given(graphs_and_pairs(), st.integers(1, 5), st.integers(0, 3))
 @settings(deadline=None, max_examples=60)
 def test_the_cap_keeps_the_same_neighbours_of_a_node_everywhere(case, cap, seed):
