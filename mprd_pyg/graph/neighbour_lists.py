@@ -4,43 +4,11 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch_geometric.data import Data
 
-from mprd_pyg.graph.threads import compiled
 from mprd_pyg.random_streams import splitmix64
-
-
-@compiled
-def both_ways(ptr, neighbour):
-    """Undirected lists of a graph: ptr (N + 1,), neighbour (S,) sorted, and which way each stands.
-
-    The way of entry v of node u has bit 1 where v is in NN(u), and bit 2 where u is in NN(v).
-    """
-    total = len(ptr) - 1
-    back_ptr = np.zeros(total + 1, np.int64)
-    for e in range(len(neighbour)):
-        back_ptr[neighbour[e] + 1] += 1
-    back_ptr = np.cumsum(back_ptr)
-    back, fill = np.empty(len(neighbour), np.int64), back_ptr[:-1].copy()
-    for u in range(total):  # in ascending order, so that the lists of the reverse graph come out sorted
-        for e in range(ptr[u], ptr[u + 1]):
-            back[fill[neighbour[e]]] = u
-            fill[neighbour[e]] += 1
-    out_ptr = np.zeros(total + 1, np.int64)
-    out, way = np.empty(2 * len(neighbour), np.int64), np.empty(2 * len(neighbour), np.int8)
-    at = 0
-    for u in range(total):
-        a, b, a_end, b_end = ptr[u], back_ptr[u], ptr[u + 1], back_ptr[u + 1]
-        while a < a_end or b < b_end:
-            there = neighbour[a] if a < a_end else total
-            here = back[b] if b < b_end else total
-            out[at] = min(there, here)
-            way[at] = (there <= here) + 2 * (here <= there)
-            a, b = a + (there <= here), b + (here <= there)
-            at += 1
-        out_ptr[u + 1] = at
-    return out_ptr, out[:at].copy(), way[:at].copy()
 
 
 def ragged_arange(start: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,8 +90,19 @@ class NeighbourLists:
 
     @cached_property
     def both_ways(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The undirected lists, on the host: see :func:`both_ways`."""
-        return both_ways(self.ptr.cpu().numpy(), self.neighbour.cpu().numpy())
+        """The undirected lists, on the host: ptr (N + 1,), neighbour (S,) sorted, and which way each stands.
+
+        The way of entry v of node u has bit 1 where v is in NN(u), and bit 2 where u is in NN(v).
+        """
+        one = np.ones(len(self.neighbour), np.int8)
+        there = csr_matrix((one, self.neighbour.cpu().numpy(), self.ptr.cpu().numpy()), (self.num_nodes,) * 2)
+        both = there + 2 * there.T.tocsr()
+        return both.indptr.astype(np.int64), both.indices.astype(np.int64), both.data
+
+    @cached_property
+    def on_host(self) -> "NeighbourLists":
+        """The same lists in the host's memory."""
+        return self if self.ptr.device.type == "cpu" else NeighbourLists(self.ptr.cpu(), self.neighbour.cpu())
 
     def reached(self, nodes: Tensor, hops: int) -> Tensor:
         """(N,) bool: ``nodes`` and everything within ``hops`` steps over the lists."""
@@ -140,25 +119,9 @@ class NeighbourLists:
     def contains(self, node: Tensor, neighbour: Tensor) -> Tensor:
         """Whether ``neighbour`` (S,) stands in NN(``node`` (S,)), element by element."""
         owner = torch.repeat_interleave(torch.arange(self.num_nodes, device=self.ptr.device), self.ptr.diff())
-        return contains_sorted(owner * self.num_nodes + self.neighbour, node * self.num_nodes + neighbour)
-
-
-def sort_keys(keys: Tensor) -> Tensor:
-    """Ascending integer keys; on the host by NumPy, whose sort of values is many times faster than torch's."""
-    return torch.from_numpy(np.sort(keys.numpy())) if keys.device.type == "cpu" else keys.sort().values
+        return torch.isin(node * self.num_nodes + neighbour, owner * self.num_nodes + self.neighbour)
 
 
 def unique_keys(keys: Tensor) -> Tensor:
-    """Ascending integer keys without repeats."""
-    keys = sort_keys(keys)
-    first = torch.ones_like(keys, dtype=torch.bool)
-    first[1:] = keys[1:] != keys[:-1]
-    return keys[first]
-
-
-def contains_sorted(keys: Tensor, wanted: Tensor) -> Tensor:
-    """Which of ``wanted`` (S,) occur in the ascending ``keys``."""
-    if keys.numel() == 0:
-        return torch.zeros_like(wanted, dtype=torch.bool)
-    place = torch.searchsorted(keys, wanted).clamp(max=keys.numel() - 1)
-    return keys[place] == wanted
+    """Ascending integer keys without repeats; on the host by NumPy, whose sort is many times faster than torch's."""
+    return torch.from_numpy(np.unique(keys.numpy())) if keys.device.type == "cpu" else keys.unique()

@@ -1,6 +1,6 @@
 """Compiled loops of k-reciprocal encoding: over the nodes or pairs ``start ... stop - 1``, for several threads.
 
-Sparse rows are ``ptr``, ``column`` and ``value``, as in :class:`mprd_pyg.graph.reciprocal_rows.SparseRows`.
+Sparse rows are ``ptr``, ``column`` and ``value``, as in a SciPy ``csr_matrix``.
 """
 import numpy as np
 
@@ -86,34 +86,6 @@ def encode(start, stop, x, size, member, half_size, half_member):
             value[e] /= total
         length[i - start] = fill - first
     return length, column[:fill].copy(), value[:fill].copy()
-
-
-@compiled
-def average(start, stop, query, ptr, column, value):
-    """The mean of each row and the rows of its ``query``, as :func:`encode` returns it."""
-    length, fill, total = np.empty(stop - start, np.int64), 0, len(ptr) - 1
-    out_column, out_value = np.empty(1024, np.int64), np.empty(1024)
-    seen, weight = np.full(total, -1, np.int64), np.empty(total)
-    for i in range(start, stop):
-        first, count = fill, 0
-        for a in range(-1, query.shape[1]):
-            row = i if a < 0 else query[i, a]
-            if row < 0:
-                continue
-            count += 1
-            out_column = _grown(out_column, fill + ptr[row + 1] - ptr[row])
-            for e in range(ptr[row], ptr[row + 1]):
-                c = column[e]
-                if seen[c] != i:
-                    seen[c], weight[c], out_column[fill] = i, 0.0, c
-                    fill += 1
-                weight[c] += value[e]
-        out_column[first:fill].sort()
-        out_value = _grown(out_value, fill)
-        for e in range(first, fill):
-            out_value[e] = weight[out_column[e]] / count
-        length[i - start] = fill - first
-    return length, out_column[:fill].copy(), out_value[:fill].copy()
 
 
 @compiled

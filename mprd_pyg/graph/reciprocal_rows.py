@@ -1,7 +1,5 @@
 """k-reciprocal encoding: sparse rows whose overlap says how much two nodes agree on their mutual neighbours."""
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,37 +10,8 @@ from mprd_pyg.graph import reciprocal_kernels as kernel
 from mprd_pyg.graph.search.lists import camera_lists, nearest_lists
 from mprd_pyg.graph.threads import in_threads
 
-
-@dataclass(frozen=True)
-class SparseRows:
-    """N rows over N columns, on the host, positive where they are not zero. Columns ascend within a row.
-
-    Args:
-        ptr: (N + 1,) where each row starts.
-        column: (E,) the columns, row by row.
-        value: (E,) float64; each row sums to 1.
-    """
-
-    ptr: Tensor
-    column: Tensor
-    value: Tensor
-
-    @property
-    def num_rows(self) -> int:
-        """N."""
-        return len(self.ptr) - 1
-
-    @property
-    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """``ptr``, ``column`` and ``value`` for compiled loops."""
-        return self.ptr.numpy(), self.column.numpy(), self.value.numpy()
-
-    @cached_property
-    def inverted(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The inverted index: ``ptr`` (N + 1,), the rows that hold each column, ascending, and their values."""
-        ptr, column, value = self.arrays
-        by_column = csr_matrix((value, column, ptr), shape=(self.num_rows, self.num_rows)).tocsc()
-        return by_column.indptr.astype(np.int64), by_column.indices.astype(np.int64), by_column.data
+SparseRows = csr_matrix
+"""N rows over N columns, positive where they are not zero; columns ascend within a row, and each row sums to 1."""
 
 
 def k_reciprocal_rows(x: Tensor, k1: int = 30, k2: int = 6, index: str = "Flat") -> SparseRows:
@@ -98,11 +67,19 @@ def reciprocal_rows(x: Tensor, near: Tensor, half: Tensor, query: Tensor) -> Spa
     """
     near, half, query = (lists.contiguous().numpy() for lists in (near, half, query))
     features = x.detach().float().cpu().contiguous().numpy()
-    encoded = _joined(kernel.encode, len(features), features, *_mutual_lists(near), *_mutual_lists(half))
-    if query.shape[1]:
-        encoded = _joined(kernel.average, len(features), query, _pointer(encoded[0]), *encoded[1:])
-    length, column, value = encoded
-    return SparseRows(*map(torch.from_numpy, (_pointer(length), column, value)))
+    length, column, value = _joined(kernel.encode, len(features), features, *_mutual_lists(near), *_mutual_lists(half))
+    rows = csr_matrix((value, column, _pointer(length)), (len(features),) * 2)
+    return averaged(rows, query) if query.shape[1] else rows
+
+
+def averaged(rows: SparseRows, query: np.ndarray) -> SparseRows:
+    """The mean of each row and the rows of its ``query`` (N, K), where -1 stands for none."""
+    taken = np.concatenate([np.arange(len(query))[:, None], query], axis=1)
+    count = (taken >= 0).sum(1)
+    mean = csr_matrix((np.ones(count.sum()), taken[taken >= 0], _pointer(count)), rows.shape) @ rows
+    mean.data /= count.repeat(np.diff(mean.indptr))
+    mean.sort_indices()
+    return mean
 
 
 def neighbour_probability_rows(x: Tensor, k: int = 30, scale: float = 0.5, index: str = "Flat") -> SparseRows:
@@ -125,18 +102,14 @@ def neighbour_probability_rows(x: Tensor, k: int = 30, scale: float = 0.5, index
     weight[there] = (-(2 - 2 * similarity) / scale).exp()
     order = torch.where(there, column, len(lists)).argsort(dim=1)
     column, weight = column.gather(1, order), (weight / weight.sum(1, keepdim=True)).gather(1, order)
-    return SparseRows(torch.from_numpy(_pointer(there.sum(1).numpy())), column[column >= 0], weight[column >= 0])
+    kept = column >= 0
+    return csr_matrix((weight[kept].numpy(), column[kept].numpy(), _pointer(kept.sum(1).numpy())), (len(lists),) * 2)
 
 
 def jaccard(rows: SparseRows, pairs: Tensor) -> Tensor:
     r"""Generalised Jaccard similarity :math:`\sum_c \min(V_{ic}, V_{jc}) / \sum_c \max(V_{ic}, V_{jc})`.
 
-    Args:
-        rows: V.
-        pairs: (P, 2) rows i and j.
-
-    Returns:
-        (P,) float64 in [0, 1].
+    Pairs (P, 2) of the rows i and j of V -> (P,) float64 in [0, 1].
     """
     return _pairs(rows, pairs, False)
 
@@ -147,7 +120,7 @@ def jaccard_neighbours(rows: SparseRows, asked: Tensor | None = None, least: flo
 
     Args:
         rows: V.
-        asked: (R,) the rows i.
+        asked: (R,) the rows.
         least: pairs of a lower similarity are left out.
 
     Returns:
@@ -160,9 +133,7 @@ def jaccard_neighbours(rows: SparseRows, asked: Tensor | None = None, least: flo
 def edge_probability(rows: SparseRows, pairs: Tensor) -> Tensor:
     r"""Neighbour-based edge probability :math:`\frac12 \sum_c (p_{ic} + p_{jc})` over the columns that both rows have.
 
-    Args:
-        rows: p, see :func:`neighbour_probability_rows`.
-        pairs: (P, 2) rows i and j.
+    Pairs (P, 2) of the rows i and j of p, of :func:`neighbour_probability_rows` -> (P,) float64.
     """
     return _pairs(rows, pairs, True)
 
@@ -182,6 +153,10 @@ def pair_similarity(x: Tensor, pairs: Tensor) -> Tensor:
 
 
 # -- from tensors to compiled loops and back ---------------------------------------------------------------------------
+
+def _arrays(rows: SparseRows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return rows.indptr, rows.indices, rows.data
+
 
 def _pointer(length: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(length)])
@@ -204,15 +179,15 @@ def _mutual_lists(lists: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pairs(rows: SparseRows, pairs: Tensor, mean: bool) -> Tensor:
-    if pairs.numel() and (int(pairs.min()) < 0 or int(pairs.max()) >= rows.num_rows):
-        raise ValueError(f"pairs must lie in 0 ... {rows.num_rows - 1}, got {int(pairs.min())} ... {int(pairs.max())}")
+    if pairs.numel() and (int(pairs.min()) < 0 or int(pairs.max()) >= rows.shape[0]):
+        raise ValueError(f"pairs must lie in 0 ... {rows.shape[0] - 1}, got {int(pairs.min())} ... {int(pairs.max())}")
     out, pairs = np.empty(len(pairs)), pairs.cpu().contiguous().numpy()
-    in_threads(lambda start, stop: kernel.shared(*rows.arrays, pairs, start, stop, mean, out), len(pairs))
+    in_threads(lambda start, stop: kernel.shared(*_arrays(rows), pairs, start, stop, mean, out), len(pairs))
     return torch.from_numpy(out)
 
 
 def _neighbours(rows: SparseRows, asked: Tensor | None, least: float, mean: bool) -> tuple[Tensor, Tensor, Tensor]:
-    asked = np.arange(rows.num_rows) if asked is None else asked.cpu().contiguous().numpy()
-    length, other, value = _joined(kernel.all_shared, len(asked), asked, *rows.arrays, *rows.inverted, mean,
+    asked = np.arange(rows.shape[0]) if asked is None else asked.cpu().contiguous().numpy()
+    length, other, value = _joined(kernel.all_shared, len(asked), asked, *_arrays(rows), *_arrays(rows.tocsc()), mean,
                                    float(least))
     return torch.from_numpy(np.repeat(asked, length)), torch.from_numpy(other), torch.from_numpy(value)

@@ -23,7 +23,7 @@ def compiled(function: Callable | None = None, **options) -> Callable:
         return numba.njit(**options)(function)
 
 
-def in_threads(work: Callable[[int, int], None], count: int, least: int = 1024, parts_per_thread: int = 4) -> None:
+def in_threads(work: Callable[[int, int], None], count: int, least: int = 1024) -> None:
     """Call ``work(start, stop)`` over pieces of 0 ... count in as many threads as torch may use.
 
     These threads are Python's, not numba's: numba's own pool must not be entered twice at a time, does not survive a
@@ -33,13 +33,12 @@ def in_threads(work: Callable[[int, int], None], count: int, least: int = 1024, 
         work: releases Python's lock, and writes to places of its own.
         count: how much there is to do.
         least: a piece smaller than this is not worth a thread.
-        parts_per_thread: more pieces than threads even out pieces of unlike cost.
     """
     threads = min(torch.get_num_threads(), count // least)
     if threads < 2:
         work(0, count)
         return
-    pieces = min(threads * parts_per_thread, count // least)
+    pieces = min(threads * 4, count // least)  # more pieces than threads even out pieces of unlike cost
     bounds = [piece * count // pieces for piece in range(pieces + 1)]
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, bounds[:-1], bounds[1:]))

@@ -34,19 +34,14 @@ class CrossFitGAE:
         linked = split.label["train"] == 1
         self.models = [train_gae(split.graph, links[self.fold[linked] != fold], merit, seed=seed + 1000 * fold,
                                  **options) for fold in range(folds)]
-        self.of_link = dict(zip(self._keys(links).tolist(), self.fold[linked].tolist(), strict=True))
-
-    def _keys(self, pairs: Tensor) -> Tensor:
-        """One number for each pair (P, 2), in either order of its nodes."""
-        low, high = pairs.sort(dim=1).values.T
-        return low * self.split.graph.num_nodes + high
+        self.of_link = dict(zip(self.split.graph.keys(links).tolist(), self.fold[linked].tolist(), strict=True))
 
     def _by_folds(self, graph: Data, pairs: Tensor, fold: Tensor) -> Tensor:
         """Logits of pairs (P, 2), each by the model of its fold (P,), in the graph without the pairs of the fold."""
-        out, edge = torch.empty(len(pairs)), self._keys(graph.edge_index.T)
+        out, edge = torch.empty(len(pairs)), self.split.graph.keys(graph.edge_index.T)
         for number, model in enumerate(self.models):
             mine = fold == number
-            rest = Data(edge_index=graph.edge_index[:, ~torch.isin(edge, self._keys(pairs[mine]))],
+            rest = Data(edge_index=graph.edge_index[:, ~torch.isin(edge, self.split.graph.keys(pairs[mine]))],
                         num_nodes=graph.num_nodes)
             out[mine] = gae_logits(model, rest, pairs[mine])
         return out
@@ -58,8 +53,8 @@ class CrossFitGAE:
     def __call__(self, graph: Data, pairs: Tensor) -> Tensor:
         """Logits of pairs (P, 2) in a graph -> (P,)."""
         out = torch.stack([gae_logits(model, graph, pairs) for model in self.models]).mean(0)
-        key = self._keys(pairs)
-        own = torch.isin(key, self._keys(graph.edge_index.T))
+        key = self.split.graph.keys(pairs)
+        own = torch.isin(key, self.split.graph.keys(graph.edge_index.T))
         if bool(own.any()):
             fold = [self.of_link.get(k, k % len(self.models)) for k in key[own].tolist()]
             out[own] = self._by_folds(graph, pairs[own], torch.tensor(fold))

@@ -44,13 +44,10 @@ def forest_kernel(graph: Data, pairs: Tensor, alphas: tuple[float, ...] = (0.3, 
         k_ij = np.where(k_ij < FLOOR, 0, k_ij)
         found = {"": np.log(np.maximum(k_ij, FLOOR)), "_cosine": k_ij / np.sqrt(k_ii * k_jj),
                  "_least": np.minimum(k_ii, k_jj), "_most": np.maximum(k_ii, k_jj)}
-        columns |= {f"forest{name}_{alpha:g}": torch.from_numpy(rounded(value)) for name, value in found.items()}
+        # A tree must not tell an edge that was taken away by the last bits; + 0.0 turns -0.0 into 0.0.
+        columns |= {f"forest{name}_{alpha:g}": torch.from_numpy(value.round(DIGITS) + 0.0)
+                    for name, value in found.items()}
     return columns
-
-
-def rounded(value: np.ndarray) -> np.ndarray:
-    """Values (P,) to a few decimal digits: a tree must not tell an edge that was taken away by its last bits."""
-    return value.round(DIGITS) + 0.0
 
 
 def kernel_entries(lap: csr_matrix, alpha: float, i: np.ndarray, j: np.ndarray, block: int

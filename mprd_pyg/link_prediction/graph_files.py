@@ -76,14 +76,11 @@ def read_edge_list(path: Path) -> LinkGraph:
     rows = read_rows(path)
     if not rows:
         raise ValueError(f"{path} holds no line that names two nodes, only a header")
-    pairs = np.array([row[1:] for row in rows], dtype=str)
-    names, edges = np.unique(pairs, return_inverse=True)
-    if all(name.isdecimal() for name in names.tolist()):
-        order = np.array(sorted(range(len(names)), key=lambda i: (int(names[i]), names[i])))
-        place = np.empty(len(names), dtype=np.int64)
-        place[order] = np.arange(len(names))
-        names, edges = names[order], place[edges.reshape(-1)]
-    return LinkGraph.from_edges(edges.reshape(-1, 2), len(names), names.tolist())
+    names = sorted({name for row in rows for name in row[1:]})
+    if all(name.isdecimal() for name in names):
+        names.sort(key=int)
+    number = {name: i for i, name in enumerate(names)}
+    return LinkGraph.from_edges(np.array([(number[a], number[b]) for _, a, b in rows]), len(names), names)
 
 
 def read_pairs(path: str | Path, graph: LinkGraph) -> torch.Tensor:

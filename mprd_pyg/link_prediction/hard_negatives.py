@@ -7,7 +7,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from mprd_pyg.link_prediction.link_graph import LinkGraph
-from mprd_pyg.link_prediction.link_heuristics import adjacency, ppr_rows
+from mprd_pyg.link_prediction.link_heuristics import adjacency, degrees, ppr_rows
 from mprd_pyg.random_streams import stream
 
 
@@ -44,8 +44,7 @@ def hard_negatives(graph: LinkGraph, observed: Data, links: Tensor, count: int =
         raise ValueError("a node is linked with all others, so its links have no negatives of their own: use random "
                          "ones")
     a = adjacency(observed)
-    degree = np.asarray(a.sum(1)).ravel()
-    allocation = a @ diags(1 / np.maximum(degree, 1)) @ a
+    allocation = a @ diags(1 / np.maximum(degrees(a), 1)) @ a
     unit = None if graph.x is None else F.normalize(graph.x, dim=1)
     generator = stream(seed, 23)
     chosen = torch.cat([stand_ins(part, known, allocation, a, unit, half, generator)

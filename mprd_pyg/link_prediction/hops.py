@@ -10,9 +10,11 @@ from mprd_pyg.link_prediction.figures import link_figures
 from mprd_pyg.link_prediction.splits import LinkSplit
 from mprd_pyg.random_streams import stream
 
+SAMPLE = 2000  # pairs of each part, at most
+
 
 def choose_hops(split: LinkSplit, build: Callable[[int], PairSubgraphs] = partial(PairSubgraphs, "induced"),
-                sample: int = 2000, margin: float = 0.02, most_edges: int = 20_000, most: int = 3,
+                margin: float = 0.02, most_edges: int = 20_000, most: int = 3,
                 seed: int = 0) -> int:
     """1, 2 or 3: one more where a linear model on the counts of DRNL labels tells validation pairs better with it.
 
@@ -22,14 +24,16 @@ def choose_hops(split: LinkSplit, build: Callable[[int], PairSubgraphs] = partia
     Args:
         split: training pairs to fit the model on, validation pairs to compare on.
         build: number of hops -> how subgraphs are cut out.
-        sample: pairs of each part, at most.
         margin: of AUC by which one more must win, since it costs more.
         most_edges: one more is not tried where it gives more edges per subgraph, on average.
         most: hops that are tried (SEAL: 2).
         seed: of the sample.
     """
+    from sklearn.linear_model import Ridge  # imported here: it takes seconds
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
     lists = NeighbourLists.from_graph(split.observed("train"))
-    rows = {part: torch.randperm(len(split.pairs[part]), generator=stream(seed, 22))[:sample]
+    rows = {part: torch.randperm(len(split.pairs[part]), generator=stream(seed, 22))[:SAMPLE]
             for part in ("train", "validation")}
     pairs = {part: split.pairs[part][mine] for part, mine in rows.items()}
     best = 0.0
@@ -38,7 +42,8 @@ def choose_hops(split: LinkSplit, build: Callable[[int], PairSubgraphs] = partia
         if hops > 1 and subgraphs(lists, trial).num_edges > most_edges * len(trial):
             return hops - 1
         counts = {part: label_counts(subgraphs, lists, mine) for part, mine in pairs.items()}
-        score = counts["validation"] @ ridge(counts["train"], split.label["train"][rows["train"]])
+        model = make_pipeline(StandardScaler(), Ridge()).fit(counts["train"], split.label["train"][rows["train"]])
+        score = model.predict(counts["validation"])
         auc = link_figures(score, split.label["validation"][rows["validation"]], ())["auc"]
         if hops > 1 and auc <= best + margin:
             return hops - 1
@@ -57,10 +62,3 @@ def label_counts(subgraphs: PairSubgraphs, lists: NeighbourLists, pairs: Tensor,
         edges = torch.bincount(batch.batch[batch.edge_index[1]], minlength=len(part)).unsqueeze(1)
         parts.append(torch.cat([nodes, edges], dim=1))
     return torch.cat(parts).double().log1p()
-
-
-def ridge(x: Tensor, label: Tensor, penalty: float = 1.0) -> Tensor:
-    """Weights (F,) of a ridge regression of the label on standardised columns of x (P, F), for the raw columns."""
-    mean, scale = x.mean(0), x.std(0, correction=0).clamp(min=1e-6)
-    z, y = (x - mean) / scale, label.double() - label.double().mean()
-    return torch.linalg.solve(z.T @ z + penalty * torch.eye(x.shape[1], dtype=x.dtype), z.T @ y) / scale

@@ -76,10 +76,14 @@ class LinkGraph:
         """The same graph, its features left out."""
         return replace(self, x=None)
 
+    def keys(self, pairs: Tensor) -> Tensor:
+        """One number for each pair (P, 2), in either order of its nodes -> (P,)."""
+        low, high = pairs.sort(dim=1).values.T
+        return low * self.num_nodes + high
+
     def has(self, pairs: Tensor) -> Tensor:
         """Whether pairs (P, 2), in either order, are links -> (P,)."""
-        low, high = pairs.sort(dim=1).values.T
-        return torch.isin(low * self.num_nodes + high, self.links[:, 0] * self.num_nodes + self.links[:, 1])
+        return torch.isin(self.keys(pairs), self.keys(self.links))
 
     def table(self, pairs: Tensor) -> pd.DataFrame:
         """``i, j, source, target``: pairs (P, 2) and their nodes' names."""

@@ -6,7 +6,8 @@ import numpy as np
 from scipy.sparse import csr_matrix, diags
 from torch import Tensor
 from torch_geometric.data import Data
-from tqdm import tqdm
+
+BLOCK = 65_536  # pairs looked up together
 
 
 def adjacency(graph: Data) -> csr_matrix:
@@ -18,32 +19,41 @@ def adjacency(graph: Data) -> csr_matrix:
     return matrix
 
 
+def degrees(a: csr_matrix) -> np.ndarray:
+    """(N,) links of each node."""
+    return np.asarray(a.sum(1)).ravel()
+
+
+def neighbour_sum(graph: Data, pairs: Tensor, weight: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Sum over the common neighbours of pairs (P, 2) of the ``weight`` of their degrees -> (P,)."""
+    a, pairs = adjacency(graph), pairs.cpu().numpy()
+    weighted = (a @ diags(weight(degrees(a)))).tocsr()
+    return np.concatenate([np.asarray(a[part[:, 0]].multiply(weighted[part[:, 1]]).sum(1)).ravel()
+                           for part in np.split(pairs, range(BLOCK, len(pairs), BLOCK))])
+
+
 def common_neighbours(graph: Data, pairs: Tensor) -> np.ndarray:
     """Number of common neighbours of pairs (P, 2) -> (P,)."""
-    a = adjacency(graph)
-    return shared(a, a, pairs)
+    return neighbour_sum(graph, pairs, np.ones_like)
 
 
 def adamic_adar(graph: Data, pairs: Tensor) -> np.ndarray:
     r"""Common neighbours, each counted :math:`1 / \log(degree)` (Adamic & Adar, 2003): pairs (P, 2) -> (P,)."""
-    a = adjacency(graph)
-    degree = np.asarray(a.sum(1)).ravel()
     # A common neighbour of two nodes has a degree of 2 at least.
-    return shared(a, a @ diags(1 / np.log(np.maximum(degree, 2))), pairs)
+    return neighbour_sum(graph, pairs, lambda degree: 1 / np.log(np.maximum(degree, 2)))
 
 
 def resource_allocation(graph: Data, pairs: Tensor) -> np.ndarray:
     """Common neighbours, each counted 1 / degree (Zhou, Lü & Zhang, 2009): pairs (P, 2) -> (P,)."""
-    a = adjacency(graph)
-    return shared(a, a @ diags(1 / np.maximum(np.asarray(a.sum(1)).ravel(), 1)), pairs)
+    return neighbour_sum(graph, pairs, lambda degree: 1 / np.maximum(degree, 1))
 
 
-def ppr(graph: Data, pairs: Tensor, damping: float = 0.85, block: int = 256) -> np.ndarray:
+def ppr(graph: Data, pairs: Tensor, block: int = 256) -> np.ndarray:
     """PageRank of j personalised to i, plus that of i personalised to j: pairs (P, 2) -> (P,)."""
     a, pairs, score = adjacency(graph), pairs.cpu().numpy(), np.zeros(len(pairs))
     for ends in (pairs, pairs[:, ::-1]):
         for nodes, mine, place in grouped(ends[:, 0], block):
-            score[mine] += ppr_rows(a, nodes, damping)[place, ends[mine, 1]]
+            score[mine] += ppr_rows(a, nodes)[place, ends[mine, 1]]
     return score
 
 
@@ -53,7 +63,7 @@ def ppr_rows(a: csr_matrix, nodes: np.ndarray, damping: float = 0.85, error: flo
     The sum :math:`(1 - \delta) \sum_l \delta^l P^l` of steps, ended when what is left of it, :math:`\delta^l`, is below
     ``error``.
     """
-    step = (a @ diags(1 / np.maximum(np.asarray(a.sum(1)).ravel(), 1))).tocsr()  # columns sum to 1
+    step = (a @ diags(1 / np.maximum(degrees(a), 1))).tocsr()  # columns sum to 1
     walk = np.zeros((a.shape[0], len(nodes)))
     walk[nodes, np.arange(len(nodes))] = 1 - damping
     total = walk.copy()
@@ -74,16 +84,7 @@ def grouped(ends: np.ndarray, block: int) -> Iterator[tuple[np.ndarray, np.ndarr
         yield nodes[start:start + block], mine, place[mine] - start
 
 
-def shared(left: csr_matrix, right: csr_matrix, pairs: Tensor, block: int = 65_536) -> np.ndarray:
-    """Inner product of row i of ``left`` and row j of ``right``, for pairs (P, 2)."""
-    pairs, right = pairs.cpu().numpy(), right.tocsr()
-    parts = [np.asarray(left[part[:, 0]].multiply(right[part[:, 1]]).sum(1)).ravel()
-             for part in np.split(pairs, range(block, len(pairs), block))]
-    return np.concatenate(parts) if parts else np.zeros(0)
-
-
-def katz(graph: Data, pairs: Tensor, beta: float | None = None, length: int = 20, block: int = 256,
-         progress: bool = False) -> np.ndarray:
+def katz(graph: Data, pairs: Tensor, beta: float | None = None, length: int = 20, block: int = 256) -> np.ndarray:
     r"""Katz index :math:`\sum_{l=1}^{length} \beta^l (A^l)_{ij}` of pairs (P, 2) -> (P,).
 
     The sum is over walks, not by a linear solve, so that pairs far apart keep their order: their score, near
@@ -95,14 +96,12 @@ def katz(graph: Data, pairs: Tensor, beta: float | None = None, length: int = 20
         beta: weight of a step; None takes :func:`katz_beta`.
         length: longest walk counted; what is left out is below :math:`(\beta \lambda)^{length}`, of no weight here.
         block: nodes i worked on together, which bounds the memory to block x N.
-        progress: show a bar.
     """
     a, pairs = adjacency(graph), pairs.cpu().numpy()
     beta = katz_beta(graph) if beta is None else beta
     score = np.zeros(len(pairs))
     ends = pairs if len(np.unique(pairs[:, 0])) <= len(np.unique(pairs[:, 1])) else pairs[:, ::-1]
-    for nodes, mine, place in tqdm(list(grouped(ends[:, 0], block)), desc="Katz", leave=False,
-                                   disable=None if progress else True):
+    for nodes, mine, place in grouped(ends[:, 0], block):
         walks = a[:, nodes].toarray() * beta  # (N, block): walks of one step
         for step in range(length):
             score[mine] += walks[ends[mine, 1], place]

@@ -74,9 +74,9 @@ class LPFormerBaseline:
         return torch.cat([self.model(part.T, self.x, graph.edge_index, ppr).flatten() for part in pairs.split(block)])
 
 
-def sparse_ppr(graph: Data, least: float = 1e-4, block: int = 256) -> Tensor:
-    """Personalised PageRank (N, N) as a sparse tensor without entries below ``least``; row i is personalised to i."""
-    a, rows = adjacency(graph), []
+def sparse_ppr(graph: Data) -> Tensor:
+    """Personalised PageRank (N, N) as a sparse tensor without entries below 1e-4; row i is personalised to i."""
+    a, rows, least, block = adjacency(graph), [], 1e-4, 256
     for nodes in torch.arange(graph.num_nodes).split(block):
         values = ppr_rows(a, nodes.numpy(), error=least / 100)
         rows.append(csr_matrix(values * (values >= least)))

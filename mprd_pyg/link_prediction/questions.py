@@ -42,10 +42,10 @@ class Questions:
         """The scores of all pairs."""
         return {name: torch.as_tensor(scorer(graph, pairs)) for name, graph, pairs in self}
 
-    def figures(self, scores: Scores, hits: Sequence[int], parts: Sequence[str] = PARTS) -> dict[str, dict[str, float]]:
+    def figures(self, scores: Scores, hits: Sequence[int]) -> dict[str, dict[str, float]]:
         """Part -> :func:`link_figures`."""
         figures = {}
-        for part in parts:
+        for part in PARTS:
             own, label = scores.get(part + "/own"), self.split.label[part]
             figures[part] = link_figures(scores[part], label, hits,
                                          None if own is None else own.view(int(label.sum()), -1))

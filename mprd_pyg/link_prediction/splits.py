@@ -97,7 +97,7 @@ def split_links(graph: LinkGraph, test: float = 0.1, validation: float = 0.05, o
 def sample_absent(graph: LinkGraph, count: int, generator: torch.Generator) -> Tensor:
     """(count, 2) different pairs i < j without a link, uniformly and in random order."""
     n = graph.num_nodes
-    known = graph.links[:, 0] * n + graph.links[:, 1]
+    known = graph.keys(graph.links)
     if n * (n - 1) // 2 <= 4 * (count + len(known)):  # dense or small: draw from the list of all of them
         i, j = torch.triu_indices(n, n, 1)
         key = i * n + j
@@ -107,7 +107,7 @@ def sample_absent(graph: LinkGraph, count: int, generator: torch.Generator) -> T
         key = known[:0]
         while len(key) < count:
             i, j = torch.randint(n, (2, count), generator=generator)
-            new = (torch.minimum(i, j) * n + torch.maximum(i, j))[i != j]
+            new = graph.keys(torch.stack([i, j], dim=1))[i != j]
             key = torch.cat([key, new[~torch.isin(new, known)]])
             key = key[np.sort(np.unique(key.numpy(), return_index=True)[1])]  # the first of each, in their order
         key = key[:count]

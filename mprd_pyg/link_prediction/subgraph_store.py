@@ -46,11 +46,11 @@ class SubgraphStore:
                 count = min(8 * count, 1 + int(self.chunk * done / used))
         self.flat = PackedSubgraphs.join(parts)
 
-    def sizes_and_labels(self, sample: int = 1000) -> tuple[Tensor, int]:
-        """Node counts (P,) and the highest DRNL label: of all subgraphs if kept, else of an even sample."""
+    def sizes_and_labels(self) -> tuple[Tensor, int]:
+        """Node counts (P,) and the highest DRNL label: of all subgraphs if kept, else of an even thousand."""
         if self.flat is not None:
             return self.flat.ptr.diff(), int(self.flat.z.max())
-        rows = torch.arange(0, len(self), max(1, len(self) // sample))
+        rows = torch.arange(0, len(self), max(1, len(self) // 1000))
         seen = [(batch.ptr.diff(), int(batch.z.max())) for batch in map(self.batch, rows.split(16))]
         return torch.cat([size for size, _ in seen]), max(label for _, label in seen)
 

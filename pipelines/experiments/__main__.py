@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     """The exit status: 0, 1 when runs failed, 2 for mistakes in the input, 130 when stopped."""
     asked = sys.argv[1:] if argv is None else argv
     if asked[:1] == ["link_prediction"]:  # over graphs, not over a table's rows
-        return link_table.main(asked[1:])
+        return cli.main(link_table.make_parser(), link_table.run, asked[1:])
     return cli.main(make_parser(), run, asked)
 
 

@@ -11,7 +11,7 @@ from mprd_pyg.files import replacing
 from pipelines.command_line import cli
 from pipelines.experiments.plan import Job, flags
 from pipelines.experiments.processes import execute
-from pipelines.runs.markdown import markdown_table
+from pipelines.runs.markdown import markdown_table, percent
 from pipelines.runs.run import Run
 
 PUBLISHED = Path(__file__).parent.parent / "tables" / "published" / "link_prediction.yaml"
@@ -70,16 +70,10 @@ def table(runs: Sequence[tuple[str, dict[str, Any]]]) -> str:
         lines += [{"graph": graph, "scorer": name, **figures["test"]} for name, figures in scorers.items()]
     frame = pd.DataFrame(lines)
     grouped = frame.groupby(["graph", "scorer"], sort=False)
-    mean, spread, count = grouped.mean() * 100, grouped.std() * 100, grouped.size()
-    shown = pd.DataFrame({name: [f"{m:.1f}" + (f" ± {s:.1f}" if s == s else "") if m == m else "" for m, s in zip(
-        mean[name], spread[name], strict=True)] for name in mean}, index=mean.index)
+    mean, spread, count = grouped.mean(), grouped.std(), grouped.size()
+    shown = pd.DataFrame({name: list(map(percent, mean[name], spread[name])) for name in mean}, index=mean.index)
     shown.insert(0, "seeds", count)
     published = read_yaml(PUBLISHED)
     cited = [{"graph": graph, "scorer": f"published: {source}", "seeds": "", **{k: str(v) for k, v in figures.items()}}
              for graph in dict.fromkeys(frame["graph"]) for source, figures in published.get(graph, {}).items()]
     return markdown_table(pd.concat([shown.reset_index(), pd.DataFrame(cited)], ignore_index=True))
-
-
-def main(argv: list[str]) -> int:
-    """The exit status, as of the other tables."""
-    return cli.main(make_parser(), run, argv)

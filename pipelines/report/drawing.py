@@ -112,10 +112,10 @@ def photo(path: Path, height: int = 120, boxes: dict[int, np.ndarray] | None = N
     return image
 
 
-def figure_image(figure: Figure, dpi: int = 110) -> Image.Image:
+def figure_image(figure: Figure) -> Image.Image:
     """A drawing in its own colours, as pixels."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    figure.savefig(buffer, format="png", dpi=110)
     return Image.open(buffer).convert("RGB")
 
 

@@ -11,8 +11,6 @@ BARS = 10
 
 def importance(run: Run) -> Section:
     """The statistics that each classifier would miss most."""
-    if run.pipeline != "link_prediction":
-        raise NotApplicable
     if run.results.get("statistics") is None or not run.has("importance.parquet"):
         raise NotApplicable("no classifier of statistics was trained")
     table = run.table("importance.parquet")

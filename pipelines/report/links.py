@@ -6,7 +6,7 @@ from pipelines.report.beside_typical import beside_typical
 from pipelines.report.blocks import Picture, Pictures, Section, Table
 from pipelines.report.drawing import INK, SERIES, panel, svg
 from pipelines.report.importance import deciding_statistics
-from pipelines.report.missing import Missing, NotApplicable
+from pipelines.report.missing import Missing
 from pipelines.runs.run import Run
 
 WORST, COLUMNS = 8, 7  # pairs in each list of mistakes, and what is shown of them
@@ -14,8 +14,6 @@ WORST, COLUMNS = 8, 7  # pairs in each list of mistakes, and what is shown of th
 
 def links(run: Run) -> Section:
     """Likelihoods of both kinds of pairs, ROC curves, calibration, and the clearest mistakes with their statistics."""
-    if run.pipeline != "link_prediction":
-        raise NotApplicable
     table = run.table("predictions.parquet")
     names = deciding_statistics(run)[:COLUMNS] or list(run.results.get("baselines", {}))
     values = run.table("pair_statistics.parquet", names) if run.has("pair_statistics.parquet") else table

@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 LIMIT = 8_000_000  # bytes
 
 
-def builders() -> list[tuple[str, Callable[[Run], Section]]]:
-    """The parts of the report in order; a new one is a line here."""
+def builders(pipeline: str) -> list[tuple[str, Callable[[Run], Section]]]:
+    """The parts of a pipeline's report in order; a new one is a line here."""
     # Slow to import: only what a report needs.
     from pipelines.report.cameras import cameras
     from pipelines.report.curves import curves
@@ -31,10 +31,12 @@ def builders() -> list[tuple[str, Callable[[Run], Section]]]:
     from pipelines.report.subgraphs import wrong_pairs
     from pipelines.report.summary import metrics, what_was_run
 
-    return [("Metrics", metrics), ("Ranking lists", rankings), ("Links", links), ("Deciding statistics", importance),
-            ("Curves", curves), ("Believed pairs", pair_quality), ("Groups", groups),
-            ("Wrongly believed pairs", wrong_pairs), ("Patches", patches), ("Map of the features", embedding),
-            ("From camera to camera", cameras), ("What was run", what_was_run)]
+    if pipeline == "link_prediction":
+        return [("Metrics", metrics), ("Links", links), ("Deciding statistics", importance), ("Curves", curves),
+                ("Groups", groups), ("What was run", what_was_run)]
+    return [("Metrics", metrics), ("Ranking lists", rankings), ("Curves", curves), ("Believed pairs", pair_quality),
+            ("Groups", groups), ("Wrongly believed pairs", wrong_pairs), ("Patches", patches),
+            ("Map of the features", embedding), ("From camera to camera", cameras), ("What was run", what_was_run)]
 
 
 def make_report(folder: str | Path, image_root: str | Path | None = None) -> Path:
@@ -56,12 +58,11 @@ def make_report(folder: str | Path, image_root: str | Path | None = None) -> Pat
     """
     run = Run(folder, image_root)
     sections, left_out = [], []
-    for title, build in builders():
+    for title, build in builders(run.pipeline):
         try:
             sections.append(build(run))
         except (Missing, FileNotFoundError) as reason:
-            if str(reason):
-                left_out.append((title, str(reason)))
+            left_out.append((title, str(reason)))
             if not isinstance(reason, NotApplicable):
                 sections.append(_empty(title, f"Not here: {reason}."))
         except Exception as error:  # the report comes last: it must not cost the run

@@ -3,7 +3,6 @@ import numpy as np
 import pandas as pd
 
 from mprd_pyg.evaluation import CameraPairs, pairs_by_camera
-from pipelines.report.added_pairs import added_curve
 from pipelines.report.blocks import Picture, Pictures, Section, Terms
 from pipelines.report.drawing import epoch_chart, heatmap, panel, svg
 from pipelines.report.missing import Missing, NotApplicable
@@ -14,8 +13,6 @@ EPOCHS, CAMERA_PAIRS = 40, 45  # shown at most
 
 def pair_quality(run: Run) -> Section:
     """Curves over all pairs, and a map with a line per camera pair and a column per epoch."""
-    if run.pipeline == "link_prediction":
-        raise NotApplicable
     if run.pipeline == "pretrain":
         raise NotApplicable("the network is trained with labels, so no pairs are believed")
     shown = np.linspace(0, len(run.epochs) - 1, min(EPOCHS, len(run.epochs))).round().astype(int)
@@ -69,6 +66,35 @@ def _map(epochs: list[int], counts: list[CameraPairs], figure: str) -> Picture:
         axes.set_ylabel("cameras")
         return Picture(svg(axes, title), title, "A line per camera pair, brighter is better; the first lines are pairs "
                        "within one camera." + left)
+
+
+def added_pairs(pairs: pd.DataFrame, k: int) -> int:
+    """How many believed pairs are not among the k most similar ones of their anchor, at least.
+
+    The rank is that among the anchor's judged pairs: another image that was not judged can only push it further back.
+
+    Args:
+        pairs: ``anchor, neighbour, similarity, believed`` of one branch and epoch.
+        k: neighbours.
+    """
+    pairs = pairs.drop_duplicates(["anchor", "neighbour"])
+    rank = pairs.groupby("anchor")["similarity"].rank(method="min", ascending=False)
+    return int((pairs["believed"].astype(bool) & (rank > k)).sum())
+
+
+def added_curve(run: Run, epochs: list[int]) -> list[Picture]:
+    """Share of the believed pairs that were added to the nearest neighbours; no picture where none was."""
+    k = run.options.get("knn", {}).get("k")
+    share = {}
+    for epoch in epochs if k else ():
+        pairs = run.judged(epoch)
+        branches = [part for _, part in pairs.groupby("branch")] if "branch" in pairs else [pairs]
+        share[epoch] = 100 * sum(added_pairs(part, k) for part in branches) / max(int(pairs["believed"].sum()), 1)
+    if not any(share.values()):
+        return []
+    return [epoch_chart("Believed pairs that were added, percent", {"added": pd.Series(share)},
+                        f"Not among the {k} nearest of their image, as far as the judged pairs tell: at least so many.",
+                        bottom=0)]
 
 
 def _ratio(counts: CameraPairs, figure: str, cells) -> float:

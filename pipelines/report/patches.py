@@ -16,8 +16,6 @@ EXAMPLES, NEAREST, PATCH_WIDTH = 8, 5, 60
 
 def patches(run: Run) -> Section:
     """Boxes on images of different people, then per branch the nearest patches of one query."""
-    if run.pipeline == "link_prediction":
-        raise NotApplicable
     network, size = run.network()
     if not isinstance(network, PatchNet):
         raise NotApplicable("the network has one feature per image, and no patches")

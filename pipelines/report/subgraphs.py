@@ -18,8 +18,6 @@ STATISTICS = ("jaccard", "resource_allocation", "similarity", "rank_best", "rank
 
 def wrong_pairs(run: Run) -> Section:
     """The most firmly believed wrong pairs, and for comparison right ones that were turned down."""
-    if run.pipeline == "link_prediction":
-        raise NotApplicable
     if not run.has_subgraphs:
         raise NotApplicable("no pair subgraphs were saved" + ("" if run.finished else " yet"))
     saved = run.subgraphs()

@@ -1,7 +1,7 @@
 """Speed of the graph stage beside named baselines, in one run: python tests/benchmarks/graph_stage.py [rows] [dim].
 
 Baselines: a FAISS ``IndexFlatIP``; one pair at a time with PyG's ``k_hop_subgraph`` and SciPy's shortest paths, on a
-sample; the flat tensor operations that serve a GPU.
+sample.
 """
 import sys
 
@@ -15,7 +15,6 @@ from torch_geometric.data import Data
 from torch_geometric.utils import k_hop_subgraph, to_scipy_sparse_matrix, to_undirected
 
 from mprd_pyg.graph import KNNGraph, NeighbourLists, PairSubgraphs
-from mprd_pyg.graph.pairs.builders import TensorBuilder
 
 
 def slow_pair(edge_index, num_nodes, i, j):
@@ -68,11 +67,6 @@ def main(n=13_000, dim=256):
             wall, cpu, batch = timed(lambda e=builder, g=lists, a=asked: e(g, a))
             size = f"{batch.num_nodes / len(asked):.0f} nodes, {batch.num_edges / len(asked):.0f} edges each"
             table.row(f"PairSubgraphs({edges!r}, {hops}), {name}, {size}", len(asked), wall, cpu, base)
-            if graph is graph8 and hops == 1:
-                flat = TensorBuilder(lists, lists if edges == "induced" else None, hops)
-                part = asked[::10]
-                wall, cpu, _ = timed(lambda f=flat, p=part: f(p), 1)
-                table.row(f"the same by tensor operations, {name}", len(part), wall, cpu, base)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def main(n=32_621, dim=256, cameras=15, small=3000):
     confident = memory()
     wall, cpu, pairs = timed(lambda: jaccard_neighbours(rows), 1)
     table.row(f"all J > 0: {len(pairs[0]):,} pairs", n, wall, cpu)
-    print(f"\n{len(rows.column) / n:.0f} entries a row; {100 * differ:.4f} % of the dense baseline's entries differ by "
+    print(f"\n{rows.nnz / n:.0f} entries a row; {100 * differ:.4f} % of the dense baseline's entries differ by "
           f"more than 0.0001; most memory of the process {confident:.2f} GiB up to J >= 0.3, {memory():.2f} GiB in all")
 
 

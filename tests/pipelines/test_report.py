@@ -18,11 +18,10 @@ from pipelines import cluster_contrast, link_prediction, mprd, paul
 from pipelines.command_line import cli
 from pipelines.report import __main__ as report
 from pipelines.report import make_report, page
-from pipelines.report.added_pairs import added_pairs
 from pipelines.report.groups import describe_groups, groups, last_groups
 from pipelines.report.importance import deciding_statistics
 from pipelines.report.links import links
-from pipelines.report.pairs import pair_quality
+from pipelines.report.pairs import added_pairs, pair_quality
 from pipelines.runs.run import Run
 
 SMALL = ["--data.height", "48", "--data.width", "24", "--learner.batch_size", "16", "--progress", "false",
@@ -315,7 +314,7 @@ def test_a_mistake_in_the_report_costs_nothing_else(finished, monkeypatch, caplo
     from pipelines.report import try_report
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder)
-    monkeypatch.setattr(page, "builders", lambda: [("Curves", lambda run: 1 / 0)])
+    monkeypatch.setattr(page, "builders", lambda pipeline: [("Curves", lambda run: 1 / 0)])
     assert try_report(folder) == folder / "report.html"
     assert "ZeroDivisionError" in check_page(folder / "report.html").text and "ZeroDivisionError" in caplog.text
     monkeypatch.setattr(page, "render", lambda *_: 1 / 0)

@@ -49,7 +49,7 @@ def open_cuhk03(archive: Path, folders: Sequence[Path] = ()) -> Iterator[list[Fi
         try:
             images = {box: _images(mat, box) for box in BOXES}
             files = [file for box in BOXES for file in images[box].items()]
-            files.append((SPLITS_FILE, _constant(json.dumps({"test": _test_sets(mat)}, indent=0) + "\n")))
+            files.append((SPLITS_FILE, (json.dumps({"test": _test_sets(mat)}, indent=0) + "\n").encode))
         except (OSError, KeyError, IndexError, RuntimeError, TypeError, AttributeError) as error:
             raise ValueError(f"{archive} is damaged, or not CUHK03's: {error}") from error
         for box, count in BOXES.items():
@@ -66,16 +66,11 @@ def open_cuhk03(archive: Path, folders: Sequence[Path] = ()) -> Iterator[list[Fi
         yield files
 
 
-def _cells(mat: Any, dataset: Any) -> np.ndarray:
-    """A cell array's references in MATLAB's order of dimensions, which HDF5 reverses."""
-    return dataset[()].T
-
-
 def _images(mat: Any, box: str) -> dict[str, Callable[[], bytes]]:
     """Path -> function that makes the PNG, of every cell that is not empty."""
     found = {}
-    for pair, reference in enumerate(_cells(mat, mat[box]).flat, start=1):
-        cells = _cells(mat, mat[reference])             # (persons, 10): five images of each view
+    for pair, reference in enumerate(mat[box][()].T.flat, start=1):     # HDF5 reverses MATLAB's order of dimensions
+        cells = mat[reference][()].T                    # (persons, 10): five images of each view
         if cells.ndim != 2 or cells.shape[1] != 10:
             raise ValueError(f"{mat.filename}: {box}, pair {pair}: expected persons x 10 cells, found {cells.shape}")
         for (person, image), cell in np.ndenumerate(cells):
@@ -100,7 +95,7 @@ def _png(mat: Any, cell: Any, what: str) -> Callable[[], bytes]:
 
 
 def _test_sets(mat: Any) -> list[list[str]]:
-    sets = [mat[reference][()].T.astype(int) for reference in _cells(mat, mat["testsets"]).flat]
+    sets = [mat[reference][()].T.astype(int) for reference in mat["testsets"][()].T.flat]
     for number, rows in enumerate(sets):
         if rows.ndim != 2 or rows.shape[1] != 2:
             raise ValueError(f"{mat.filename}: test set {number}: expected rows of pair and person, found {rows.shape}")
@@ -122,9 +117,5 @@ def _lists(config: Path, box: str, images: dict) -> list[File]:
     if absent:
         raise ValueError(f"{config} names {len(absent)} images that the archive does not hold, first: "
                          f"{', '.join(absent[:5])}")
-    return [(f"lists_new_{box}/{split}.txt", _constant("".join(f"{name}\n" for name in part)))
+    return [(f"lists_new_{box}/{split}.txt", "".join(f"{name}\n" for name in part).encode)
             for split, part in chosen.items()]
-
-
-def _constant(text: str) -> Callable[[], bytes]:
-    return lambda: text.encode()

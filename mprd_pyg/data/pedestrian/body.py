@@ -24,12 +24,7 @@ def bar(top: tuple[float, float], bottom: tuple[float, float], wide: float) -> l
 
 
 class Body(Brush):
-    """Paints the legs, the trunk and the arms of one identity in one pose.
-
-    Args:
-        who: The identity.
-        pose: Its pose and the direction of view.
-    """
+    """Paints the legs, the trunk and the arms of one identity in one pose."""
 
     def __init__(self, who: Identity, pose: Pose):
         super().__init__(pose)

@@ -105,8 +105,6 @@ def render(
         domain: ``"source"`` or ``"target"``: other places, cameras and fashions.
         seed: Seed of the whole world.
         kind: PERSON, DISTRACTOR (other people) or JUNK (bad crops: half a person or none).
-        width: Pixels of the result.
-        height: Pixels of the result.
         camera_gap: Strength of the cameras' light and optics, 0 to 1.
 
     Returns:

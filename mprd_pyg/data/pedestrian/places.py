@@ -1,7 +1,7 @@
 """Where people walk: a painted wall above a painted ground, wider than a picture, seen at a random offset."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -68,7 +68,7 @@ def _corridor(draw: Raster, d: Draws, colour: RGB, bottom: int) -> None:
     draw.rectangle(0, bottom - 10, WIDE, bottom, tint(colour, 55))
 
 
-def _panes(draw: Raster, d: Draws, colour: RGB, bottom: int, wide: int, tall: int) -> None:
+def _glass(draw: Raster, d: Draws, colour: RGB, bottom: int, wide: int = 62, tall: int = 88) -> None:
     for x in range(0, WIDE, wide):
         for y in range(bottom, -tall, -tall):
             shade = tint(colour, d.uniform(65, 125))
@@ -77,12 +77,8 @@ def _panes(draw: Raster, d: Draws, colour: RGB, bottom: int, wide: int, tall: in
             draw.polygon(glare, tint(shade, 122))
 
 
-def _glass(draw: Raster, d: Draws, colour: RGB, bottom: int) -> None:
-    _panes(draw, d, colour, bottom, 62, 88)
-
-
 def _shop(draw: Raster, d: Draws, colour: RGB, bottom: int) -> None:
-    _panes(draw, d, colour, bottom, 96, 128)
+    _glass(draw, d, colour, bottom, 96, 128)
     for x in range(0, WIDE, 96):
         for y in range(bottom, -128, -128):
             goods = d.pick(((236, 200, 120), (200, 90, 70), (120, 170, 200), (240, 230, 210)))
@@ -130,10 +126,6 @@ def _slabs(draw: Raster, d: Draws, colour: RGB, top: int, longer: int = 2) -> No
             draw.rectangle(x, y0, x + size - 2, y1 - 2, tint(colour, d.uniform(92, 108)))
 
 
-def _tiles(draw: Raster, d: Draws, colour: RGB, top: int) -> None:
-    _slabs(draw, d, colour, top, longer=1)
-
-
 def _cobbles(draw: Raster, d: Draws, colour: RGB, top: int) -> None:
     draw.rectangle(0, top, *STREET, tint(colour, 80))
     for y0, y1 in _courses(top):
@@ -169,7 +161,8 @@ def _zebra(draw: Raster, d: Draws, colour: RGB, top: int) -> None:
 
 WALLS = {"brick": _brick, "hedge": _hedge, "panel": _panel, "corridor": _corridor, "glass": _glass,
          "shop": _shop, "fence": _fence, "cars": _cars}
-GROUNDS = {"slabs": _slabs, "tiles": _tiles, "cobbles": _cobbles, "grass": _grass, "road": _road, "zebra": _zebra}
+GROUNDS = {"slabs": _slabs, "tiles": partial(_slabs, longer=1), "cobbles": _cobbles, "grass": _grass, "road": _road,
+           "zebra": _zebra}
 
 
 @lru_cache(maxsize=64)

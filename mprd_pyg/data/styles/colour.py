@@ -28,14 +28,10 @@ def lab_to_bytes(lab: Tensor) -> Tensor:
 
     Colours that no screen shows are clipped.
     """
-    gamma = _tables(lab.device)[2]
-    return gamma.take(_lab_to_linear(lab).mul_(len(gamma) - 1).round_().long())
-
-
-def _lab_to_linear(lab: Tensor) -> Tensor:
     f = _mix(torch.linalg.inv(_TO_LAB), _offset(lab, 16.0))
     t = torch.where(f > _KNEE, f.pow(3), f.sub(4 / 29).mul_(3 * _KNEE ** 2))
-    return _mix(torch.linalg.inv(_TO_XYZ) * _WHITE, t).clamp_(0, 1)
+    linear, gamma = _mix(torch.linalg.inv(_TO_XYZ) * _WHITE, t).clamp_(0, 1), _tables(lab.device)[2]
+    return gamma.take(linear.mul_(len(gamma) - 1).round_().long())
 
 
 def _linear(image: Tensor) -> Tensor:

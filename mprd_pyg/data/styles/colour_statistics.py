@@ -39,15 +39,7 @@ class CameraStatistics:
     @classmethod
     def estimate(cls, store: Sequence[Tensor], camera_id: Tensor, sample: int = 128, seed: int = 0,
                  progress: bool = False) -> "CameraStatistics":
-        """Estimate them from up to ``sample`` random images of each camera.
-
-        Args:
-            store: i -> uint8 (3, H, W).
-            camera_id: (N,) cameras.
-            sample: images per camera.
-            seed: of the choice.
-            progress: show a bar.
-        """
+        """Estimate them from up to ``sample`` random images, uint8 (3, H, W), of each camera in ``camera_id`` (N,)."""
         cameras, camera = camera_id.cpu().unique(return_inverse=True)
         moments = torch.zeros(len(cameras), 13, dtype=torch.float64)    # pixels, sums, sums of products
         chosen = []
@@ -102,11 +94,7 @@ def _power(matrix: Tensor, exponent: float) -> Tensor:
 
 
 class StyleTransfer:
-    """Images of one camera in the colours of another.
-
-    Args:
-        statistics: of the cameras.
-    """
+    """Images of one camera in the colours of another, by the maps of ``statistics``."""
 
     def __init__(self, statistics: CameraStatistics):
         self.cameras = statistics.cameras

@@ -12,12 +12,7 @@ from mprd_pyg.random_streams import row_uniform
 
 
 class StatisticsStyle:
-    """Each image in the colours of a camera drawn uniformly, its own included (then it stays as it is).
-
-    Args:
-        statistics: of the training cameras.
-        camera_id: (N,) cameras of the images.
-    """
+    """Each image in the colours of a camera drawn uniformly, its own included; ``camera_id`` (N,) are the images'."""
 
     def __init__(self, statistics: CameraStatistics, camera_id: Tensor):
         self.transfer, self.own = StyleTransfer(statistics), positions(statistics.cameras, camera_id)

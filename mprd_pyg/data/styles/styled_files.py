@@ -16,17 +16,11 @@ from mprd_pyg.data.table import ImageTable, table_root
 from mprd_pyg.files import replacing
 
 
-def write_styles(frame: ImageTable, transfer: StyleTransfer, out: str | Path, quality: int = 95, workers: int = 4,
+def write_styles(frame: ImageTable, transfer: StyleTransfer, out: str | Path,
                  progress: bool = True) -> tuple[int, int]:
     """Write every image in every other camera's colours, at its own size; files that are whole already stay.
 
-    Args:
-        frame: training table.
-        transfer: the cameras' colours.
-        out: folder; the files are named as :func:`~mprd_pyg.data.styles.camstyle.style_name` says.
-        quality: of the JPEG files.
-        workers: threads.
-        progress: show a bar.
+    They are named as :func:`~mprd_pyg.data.styles.camstyle.style_name` says.
 
     Returns:
         How many files were written, and how many were there.
@@ -46,11 +40,11 @@ def write_styles(frame: ImageTable, transfer: StyleTransfer, out: str | Path, qu
             styled = transfer(pixels, torch.full((len(missing),), source), torch.tensor(missing))
             for c, result in zip(missing, styled, strict=True):
                 with replacing(targets[c], sync=False) as part:
-                    Image.fromarray(result.permute(1, 2, 0).numpy()).save(part, "JPEG", quality=quality)
+                    Image.fromarray(result.permute(1, 2, 0).numpy()).save(part, "JPEG", quality=95)
         return len(missing), len(targets) - len(missing)
 
     items = list(zip(frame["path"], inner_paths(frame), own.tolist(), strict=True))
-    with ThreadPoolExecutor(max_workers=workers) as pool:
+    with ThreadPoolExecutor(max_workers=4) as pool:
         counts = list(tqdm(pool.map(write, items), total=len(items), desc="camera styles",
                            disable=None if progress else True))
     return sum(written for written, _ in counts), sum(there for _, there in counts)
@@ -65,14 +59,7 @@ def _whole(path: Path, size: tuple[int, int]) -> bool:
 
 def style_sheet(images: Sequence[Tensor], camera: Sequence[int], transfer: StyleTransfer,
                 title: str = "camera styles") -> Image.Image:
-    """A picture to look at: images as rows, cameras as columns, each image's own camera framed.
-
-    Args:
-        images: uint8 (3, H, W).
-        camera: their camera ids.
-        transfer: the cameras' colours.
-        title: heading.
-    """
+    """A picture to look at: images, uint8 (3, H, W), as rows, cameras as columns, each image's own camera framed."""
     own, count = positions(transfer.cameras, torch.as_tensor(camera)), len(transfer.cameras)
     height, width = images[0].shape[1:]
     left, top, gap = 12, 54, 6

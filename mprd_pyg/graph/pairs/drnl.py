@@ -1,5 +1,8 @@
 """Double-radius node labels of many pair subgraphs at once."""
+import numpy as np
 import torch
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import dijkstra
 from torch import Tensor
 
 
@@ -22,29 +25,16 @@ def drnl(edge_index: Tensor, root_index: Tensor, num_nodes: int | None = None) -
         num_nodes = 1 + int(torch.cat([root_index.flatten(), edge_index.flatten()]).max())
     first = _distances(edge_index, root_index[:, 0], root_index[:, 1], num_nodes)
     second = _distances(edge_index, root_index[:, 1], root_index[:, 0], num_nodes)
+    z, reached = np.zeros(num_nodes), np.isfinite(first + second)
+    first, second = first[reached], second[reached]
     d = first + second
-    half = torch.div(d, 2, rounding_mode="floor")
-    z = 1 + torch.minimum(first, second) + half * (half + d % 2 - 1)
-    z[(first < 0) | (second < 0)] = 0
-    z[root_index.flatten()] = 1
-    return z
+    z[reached] = 1 + np.minimum(first, second) + d // 2 * (d // 2 + d % 2 - 1)
+    z[root_index.flatten().cpu().numpy()] = 1
+    return torch.from_numpy(z).to(edge_index)
 
 
-def _distances(edge_index: Tensor, source: Tensor, removed: Tensor, num_nodes: int) -> Tensor:
-    """Level-synchronous breadth-first search in all subgraphs together; -1 where out of reach."""
-    distance = edge_index.new_full((num_nodes,), -1)
-    distance[source] = 0
-    gone = torch.zeros(num_nodes, dtype=torch.bool, device=edge_index.device)
-    gone[removed] = True
-    tail, head = edge_index[:, ~(gone[edge_index[0]] | gone[edge_index[1]])]
-    level = 0
-    while tail.numel():
-        reached = head[distance[tail] == level]
-        reached = reached[distance[reached] < 0]
-        if not reached.numel():
-            break
-        level += 1
-        distance[reached] = level
-        open_ = distance[head] < 0  # an edge into a labelled node is of no further use
-        tail, head = tail[open_], head[open_]
-    return distance
+def _distances(edge_index: Tensor, source: Tensor, removed: Tensor, num_nodes: int) -> np.ndarray:
+    """(n,) steps from the source of the own subgraph, without the removed nodes; infinite where out of reach."""
+    tail, head = edge_index[:, ~torch.isin(edge_index, removed).any(0)].cpu().numpy()
+    links = csr_matrix((np.ones(len(tail)), (tail, head)), (num_nodes, num_nodes))
+    return dijkstra(links, indices=source.cpu().numpy(), unweighted=True, min_only=True)

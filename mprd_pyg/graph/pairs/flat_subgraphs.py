@@ -35,6 +35,10 @@ class FlatSubgraphs(NamedTuple):
     owner: Tensor
     ptr: Tensor
 
+    def to(self, device: torch.device) -> "FlatSubgraphs":
+        """The same on a device."""
+        return FlatSubgraphs(*(tensor.to(device) for tensor in self))
+
 
 @dataclass
 class PackedSubgraphs:

@@ -9,52 +9,6 @@ from mprd_pyg.graph.threads import compiled
 
 
 @compiled
-def find(neighbour, begin, end, node):
-    """The first place in ``begin ... end`` whose neighbour is not below ``node``; near places are found first."""
-    step, low = 1, begin
-    while low + step < end and neighbour[low + step] < node:
-        low += step
-        step *= 2
-    high = min(low + step, end)
-    while low < high:
-        middle = (low + high) // 2
-        if neighbour[middle] < node:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@compiled
-def holds(ptr, neighbour, i, j):
-    """Whether j is in the list of i."""
-    at = find(neighbour, ptr[i], ptr[i + 1], j)
-    return at < ptr[i + 1] and neighbour[at] == j
-
-
-@compiled
-def own_edges(ptr, neighbour, pairs, start, stop, own):
-    """Whether each pair is an edge, into own (P,)."""
-    for p in range(start, stop):
-        own[p] = holds(ptr, neighbour, pairs[p, 0], pairs[p, 1])
-
-
-@compiled
-def triangles(ptr, neighbour, start, stop, mark, out):
-    """Links among the neighbours of each node, into out (N,); ``mark`` (N,) is zero before and after."""
-    for u in range(start, stop):
-        for e in range(ptr[u], ptr[u + 1]):
-            mark[neighbour[e]] = 1
-        twice = 0
-        for e in range(ptr[u], ptr[u + 1]):
-            for f in range(ptr[neighbour[e]], ptr[neighbour[e] + 1]):
-                twice += mark[neighbour[f]]
-        out[u] = twice // 2
-        for e in range(ptr[u], ptr[u + 1]):
-            mark[neighbour[e]] = 0
-
-
-@compiled
 def neighbourhood_columns(ptr, neighbour, pairs, own, start, stop, out):
     """``common_neighbours ... preferential_attachment`` of :data:`NEIGHBOURHOOD`, into out (P, 10)."""
     for p in range(start, stop):
@@ -63,7 +17,7 @@ def neighbourhood_columns(ptr, neighbour, pairs, own, start, stop, out):
         short, long = (i, j) if d_i <= d_j else (j, i)
         at, end, common, adamic_adar, allocation = ptr[long], ptr[long + 1], 0, 0.0, 0.0
         for e in range(ptr[short], ptr[short + 1]):
-            at = find(neighbour, at, end, neighbour[e])
+            at += np.searchsorted(neighbour[at:end], neighbour[e])
             if at == end:
                 break
             if neighbour[at] == neighbour[e]:
@@ -76,19 +30,6 @@ def neighbourhood_columns(ptr, neighbour, pairs, own, start, stop, out):
         out[p, 3], out[p, 4] = allocation, common / max(np.sqrt(d_i * d_j), 1)
         out[p, 5], out[p, 6] = common / max(low, 1), common / max(high, 1)
         out[p, 7], out[p, 8], out[p, 9] = low, high, d_i * d_j
-
-
-@compiled
-def clustering_columns(ptr, pairs, own, common, triangle, start, stop, out):
-    """Clustering coefficients of both ends, the smaller first, into out (P, 2); ``triangle`` (N,) counts all links."""
-    for p in range(start, stop):
-        first, second = 0.0, 0.0
-        for side in range(2):
-            node = pairs[p, side]
-            degree, links = ptr[node + 1] - ptr[node] - own[p], triangle[node] - own[p] * common[p]
-            value = 2 * links / max(degree * (degree - 1), 1)
-            first, second = (value, second) if side == 0 else (first, value)
-        out[p, 0], out[p, 1] = min(first, second), max(first, second)
 
 
 @compiled
@@ -131,7 +72,7 @@ def similarity_columns(ptr, neighbour, similarity, pairs, start, stop, out):
         for side in range(2):
             node, other = (i, j) if side == 0 else (j, i)
             begin, end = ptr[node], ptr[node + 1]
-            at = find(neighbour, begin, end, other)
+            at = begin + np.searchsorted(neighbour[begin:end], other)
             mine = at < end and neighbour[at] == other
             rank, added, lowest = 1, 0.0, -1.0 if begin == end else 1.0
             for e in range(begin, end):

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -159,19 +160,17 @@ class PairStatistics:
     def _groups(self, graph, lists: NeighbourLists, pairs: np.ndarray, names: set[str]) -> Iterator[tuple]:
         """Names and columns (P,) of each family of which any name is wanted."""
         ptr, neighbour, _ = lists.both_ways
-        nodes, count, own = len(ptr) - 1, len(pairs), np.zeros(len(pairs), np.bool_)
-        in_threads(lambda a, b: kernels.own_edges(ptr, neighbour, pairs, a, b, own), count)
+        nodes, count = len(ptr) - 1, len(pairs)
+        linked = csr_matrix((np.ones(len(neighbour), np.int64), neighbour, ptr), (nodes, nodes))
+        own = np.asarray(linked[pairs[:, 0], pairs[:, 1]]).ravel() > 0
+        degree = np.diff(ptr)[pairs] - own[:, None]
         if names & {*SETS, *CLUSTERING}:
             values = np.empty((count, len(SETS)))
             in_threads(lambda a, b: kernels.neighbourhood_columns(ptr, neighbour, pairs, own, a, b, values), count)
             yield SETS, values.T
             if names & set(CLUSTERING):
-                triangle, common = np.empty(nodes, np.int64), values[:, 0].astype(np.int64)
-                in_threads(lambda a, b: kernels.triangles(ptr, neighbour, a, b, np.zeros(nodes, np.int8), triangle),
-                           nodes)
-                values = np.empty((count, 2))
-                kernels.clustering_columns(ptr, pairs, own, common, triangle, 0, count, values)
-                yield CLUSTERING, values.T
+                links = triangles(linked)[pairs] - (own * values[:, 0])[:, None]
+                yield CLUSTERING, np.sort(2 * links / np.maximum(degree * (degree - 1), 1), axis=1).T
         if names & set(THREE_STEPS):
             volume, values = np.append(0, np.diff(ptr)[neighbour].cumsum())[ptr], np.empty((count, 2))
             volume = np.diff(volume)  # what is read in two steps
@@ -191,7 +190,6 @@ class PairStatistics:
                 ptr, neighbour, pairs, own, np.array(lengths), a, b, np.zeros(shape), np.zeros(shape),
                 np.empty(shape, np.int64), values), count, least=64)
             yield [f"{kind}_{length}" for kind in ("walks", "damped_walks") for length in lengths], values.T
-        degree = np.diff(ptr)[pairs] - own[:, None]
         if names & set(PAGERANK):
             per_link = pair_pagerank(ptr, neighbour, pairs, own, self.damping, self.error)
             low, high = np.sort(np.maximum(degree, 1), axis=1).T
@@ -220,6 +218,12 @@ class PairStatistics:
     def __repr__(self) -> str:
         return (f"{type(self).__name__}(names={self.names}, damping={self.damping}, error={self.error}, k1={self.k1}, "
                 f"k2={self.k2})")
+
+
+def triangles(linked: csr_matrix, block: int = 1024) -> np.ndarray:
+    """(N,) links among the neighbours of each node, from ones (N, N) where two nodes are linked."""
+    rows = (linked[start:start + block] for start in range(0, linked.shape[0], block))
+    return np.concatenate([np.asarray((part @ linked).multiply(part).sum(1)).ravel() for part in rows]) // 2
 
 
 def similarity_lists(graph: Data) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

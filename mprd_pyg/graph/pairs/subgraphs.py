@@ -6,7 +6,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from mprd_pyg.graph.neighbour_lists import NeighbourLists
-from mprd_pyg.graph.pairs.builders import CompiledBuilder, TensorBuilder
+from mprd_pyg.graph.pairs.builders import SubgraphBuilder
 from mprd_pyg.graph.pairs.flat_subgraphs import FlatSubgraphs, cumulated
 
 
@@ -24,8 +24,8 @@ class PairSubgraphs:
     there is an undirected edge between b in {i, j} and each of its neighbours (a double star). The edge
     between i and j itself is always left out: it would leak the label. Self-loops and repeats are dropped.
 
-    Graphs on the host are built by compiled loops in as many threads as torch may use, others by tensor operations
-    on their device; neither has a Python loop over pairs, and both give the same.
+    Compiled loops on the host, in as many threads as torch may use; a graph on another device is read there, and gets
+    its batch back on its device.
 
     Args:
         edges: ``"roots"`` keeps the edges over which the neighbourhood was walked (Eq. 4), ``"induced"``
@@ -80,12 +80,12 @@ class PairSubgraphs:
                 raise ValueError("no pairs were given, and the graph has no edge_label_index (2, P) to take them from")
             pairs, x = graph.edge_label_index.T, graph.get("x")
             y = graph.get("edge_label") if y is None else y
-        builder, pairs = self._builder(graph, pairs)
-        flat = builder(pairs)
+        builder, pairs, device = self._builder(graph, pairs)
+        flat = builder(pairs).to(device)
         return pair_batch(flat, {} if y is None else {"y": y}, {} if x is None else {"x": x[flat.n_id]})
 
     def batches(self, graph: Data | NeighbourLists, pairs: Tensor | Sequence[Sequence[int]], y: Tensor | None = None,
-                max_bytes: int = 1 << 28, node_bytes: int = 0, edge_bytes: int = 0) -> Iterator[Batch]:
+                max_bytes: int = 1 << 28, node_bytes: int = 0) -> Iterator[Batch]:
         """Build the subgraphs in batches that keep to a memory budget, in the order of the pairs.
 
         Args:
@@ -94,33 +94,35 @@ class PairSubgraphs:
             y: (P,) labels to carry along.
             max_bytes: most bytes of a batch. A pair that alone needs more comes alone: see ``max_neighbours``.
             node_bytes: what the caller will need per node, on top.
-            edge_bytes: what the caller will need per edge, on top.
 
         Yields:
-            Batches as above. On the host the sizes are exact; on other devices they are upper bounds.
+            Batches as above.
         """
         if max_bytes < 1:
             raise ValueError(f"max_bytes must be positive, got {max_bytes}")
-        builder, pairs = self._builder(graph, pairs)
+        builder, pairs, device = self._builder(graph, pairs)
         nodes, edges = builder.sizes(pairs)
-        spent = cumulated(nodes * (24 + node_bytes) + edges * (16 + edge_bytes) + 40).cpu()
+        spent = cumulated(nodes * (24 + node_bytes) + edges * 16 + 40)
         start = 0
         while start < len(pairs):
             stop = int(torch.searchsorted(spent, spent[start] + max_bytes, right=True)) - 1
             part = slice(start, max(stop, start + 1))
-            yield pair_batch(builder(pairs[part], (nodes[part], edges[part])), {} if y is None else {"y": y[part]})
+            flat = builder(pairs[part], (nodes[part], edges[part])).to(device)
+            yield pair_batch(flat, {} if y is None else {"y": y[part]})
             start = part.stop
 
     def lists(self, graph: Data | NeighbourLists) -> NeighbourLists:
         """The lists over which ``graph`` is walked: its own, but for the cap."""
         return as_lists(graph).capped(self.max_neighbours, self.seed)
 
-    def _builder(self, graph, pairs) -> tuple[CompiledBuilder | TensorBuilder, Tensor]:
-        whole = as_lists(graph)
-        pairs = torch.as_tensor(pairs, device=whole.ptr.device).contiguous()
-        self.check(pairs, whole.num_nodes)
-        builder = CompiledBuilder if whole.ptr.device.type == "cpu" else TensorBuilder
-        return builder(self.lists(whole), whole if self.edges == "induced" else None, self.hops), pairs.long()
+    def _builder(self, graph, pairs) -> tuple[SubgraphBuilder, Tensor, torch.device]:
+        """The builder, the checked pairs on the host, and the graph's device."""
+        lists = as_lists(graph)
+        pairs = torch.as_tensor(pairs).cpu().contiguous()
+        self.check(pairs, lists.num_nodes)
+        whole = lists.on_host
+        builder = SubgraphBuilder(self.lists(whole), whole if self.edges == "induced" else None, self.hops)
+        return builder, pairs.long(), lists.ptr.device
 
     @staticmethod
     def check(pairs: Tensor, num_nodes: int) -> None:

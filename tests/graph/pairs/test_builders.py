@@ -1,4 +1,4 @@
-"""The compiled and the tensor builder of pair subgraphs against each other; the neighbour cap, the memory budget."""
+"""The builder of pair subgraphs: sizes, threads, the neighbour cap, the memory budget, PyG's transforms."""
 import numpy as np
 import pytest
 import torch
@@ -10,7 +10,7 @@ from torch_geometric.loader import DataLoader
 from torch_geometric.transforms import Compose, RandomLinkSplit
 
 from mprd_pyg.graph import KNNGraph, NeighbourLists, PairSubgraphs
-from mprd_pyg.graph.pairs.builders import CompiledBuilder, TensorBuilder
+from mprd_pyg.graph.pairs.builders import SubgraphBuilder
 from mprd_pyg.graph.threads import compiled
 
 
@@ -49,18 +49,13 @@ def assert_equal(one, other):
 @given(graphs_and_pairs(), st.sampled_from(["roots", "induced"]), st.integers(1, 3),
        st.one_of(st.none(), st.integers(1, 4)))
 @settings(deadline=None, max_examples=150)
-def test_both_builders_give_the_same(case, edges, hops, cap):
+def test_the_sizes_are_known_before(case, edges, hops, cap):
     graph, pairs = case
     whole = NeighbourLists.from_graph(graph)
-    options = whole.capped(cap), whole if edges == "induced" else None, hops
-    fast, slow = CompiledBuilder(*options), TensorBuilder(*options)
-    for one, other in zip(fast(pairs), slow(pairs), strict=True):
-        assert torch.equal(one, other)
-    for exact, bound in zip(fast.sizes(pairs), slow.sizes(pairs), strict=True):
-        assert bool((exact <= bound).all())
-    flat = fast(pairs)
-    assert torch.equal(flat.ptr.diff(), fast.sizes(pairs)[0])
-    assert torch.equal(flat.edge_ptr.diff(), fast.sizes(pairs)[1])
+    builder = SubgraphBuilder(whole.capped(cap), whole if edges == "induced" else None, hops)
+    flat = builder(pairs)
+    assert torch.equal(flat.ptr.diff(), builder.sizes(pairs)[0])
+    assert torch.equal(flat.edge_ptr.diff(), builder.sizes(pairs)[1])
 
 
 @pytest.mark.parametrize(("edges", "hops"), [("roots", 1), ("induced", 1), ("roots", 2)])
@@ -75,6 +70,18 @@ def test_any_number_of_threads_gives_the_same(edges, hops):
         assert_equal(PairSubgraphs(edges, hops)(graph, pairs), one)
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_graph_on_a_device_gets_the_same_batches_there():
+    here, y = random_graph(), torch.arange(100)
+    there, pairs = here.clone().cuda(), here.edge_index.T[:100]
+    for cut in (PairSubgraphs(), PairSubgraphs("induced", 2, 4)):
+        assert_equal(cut(there, pairs.cuda(), y.cuda()).cpu(), cut(here, pairs, y))
+        for far, near in zip(cut.batches(there, pairs.cuda(), y.cuda(), 9999), cut.batches(here, pairs, y, 9999),
+                             strict=True):
+            assert far.n_id.is_cuda and torch.equal(far.y.cpu(), near.y)
+            assert_equal(far.cpu(), near)
 
 
 @given(graphs_and_pairs(), st.integers(1, 5), st.integers(0, 3))

@@ -8,7 +8,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import shortest_path
 from torch_geometric.data import Batch, Data
 
-from mprd_pyg.graph import KNNGraph, PairSubgraphs, drnl
+from mprd_pyg.graph import KNNGraph, NeighbourLists, PairSubgraphs, drnl
 
 
 def slow_distance(nodes, edges, source, removed):
@@ -22,10 +22,10 @@ def slow_distance(nodes, edges, source, removed):
     return {n: path[place[n]] for n in kept}
 
 
-def slow_subgraph(edge_index, i, j, mode, hops):
-    """Nodes, undirected edges and DRNL labels of one pair, from sets."""
+def slow_subgraph(edge_index, lists, i, j, mode, hops):
+    """Nodes, undirected edges and DRNL labels of one pair, from sets; the walk is over ``lists``."""
     links = {(int(a), int(b)) for a, b in zip(*edge_index.tolist(), strict=True) if a != b}
-    neighbours = lambda b: {a for a, c in links if c == b}  # noqa: E731
+    neighbours = lambda b: set(lists.neighbour[lists.ptr[b]:lists.ptr[b + 1]].tolist())  # noqa: E731
     nodes, frontier, edges = {i, j}, {i, j}, set()
     for _ in range(hops):
         found = set()
@@ -53,29 +53,36 @@ def slow_subgraph(edge_index, i, j, mode, hops):
 
 @st.composite
 def graphs_and_pairs(draw):
-    """Any directed graph: self-loops, repeats, isolated nodes; any pairs with i != j."""
+    """Any directed graph: self-loops, repeats, isolated nodes, hubs; any pairs with i != j."""
     n = draw(st.integers(2, 14))
     node = st.integers(0, n - 1)
     edges = draw(st.lists(st.tuples(node, node), max_size=40))
+    if draw(st.booleans()):  # a hub, long enough that its list is searched and not read
+        n += 130
+        hub = draw(node)
+        edges += [(a, hub) for a in range(14, n)] + [(hub, a) for a in range(14, n, 3)]
     pairs = draw(st.lists(st.tuples(node, node).filter(lambda p: p[0] != p[1]), min_size=1, max_size=6))
     edge_index = torch.tensor(edges, dtype=torch.long).reshape(-1, 2).T
     return Data(edge_index=edge_index, num_nodes=n), torch.tensor(pairs)
 
 
-@given(graphs_and_pairs(), st.sampled_from(["roots", "induced"]), st.integers(1, 3))
-@settings(deadline=None, max_examples=150)
-def test_equals_the_slow_reference(case, mode, hops):
-    """MPRD Eq. 4 and the general DRNL, over roots and induced edges and several hops."""
+@given(graphs_and_pairs(), st.sampled_from(["roots", "induced"]), st.integers(1, 3),
+       st.one_of(st.none(), st.integers(1, 4)))
+@settings(deadline=None, max_examples=200)
+def test_equals_the_slow_reference(case, mode, hops, cap):
+    """MPRD Eq. 4 and the general DRNL, over roots and induced edges and several hops, with and without a cap."""
     graph, pairs = case
-    batch = PairSubgraphs(edges=mode, hops=hops)(graph, pairs)
+    lists = NeighbourLists.from_graph(graph).capped(cap, 1)
+    batch = PairSubgraphs(mode, hops, cap, 1)(graph, pairs)
     assert len(batch) == len(pairs)
     for p, (i, j) in enumerate(pairs.tolist()):
         one = batch[p]
-        nodes, edges, z = slow_subgraph(graph.edge_index, i, j, mode, hops)
+        nodes, edges, z = slow_subgraph(graph.edge_index, lists, i, j, mode, hops)
         assert one.n_id.tolist() == sorted(nodes)
         assert one.num_nodes == len(nodes)
         got = [(int(one.n_id[a]), int(one.n_id[b])) for a, b in one.edge_index.T.tolist()]
         assert len(got) == len(set(got)) and set(got) == edges
+        assert one.edge_index.T.tolist() == sorted(one.edge_index.T.tolist(), key=lambda edge: edge[::-1])
         assert dict(zip(one.n_id.tolist(), one.z.tolist(), strict=True)) == z
         assert one.n_id[one.root_index].tolist() == [[i, j]]
 
