@@ -140,7 +140,7 @@ class StatisticScorers:
                 model.slope, model.shift = calibrated(model.likelihood(self.asked["validation"]).clamp(
                     1e-12, 1 - 1e-12).logit(), split.label["validation"])
             else:
-                model.load_state_dict(saved["models"][name])
+                model.load_state_dict(saved["models"].get(name, {}))
         self.state = {"describe": describe, "models": {name: model.state_dict() for name, model in self.models.items()}}
         self.path = path
 
