@@ -29,9 +29,9 @@ WARM = 10  # epochs until caches, pools and compiled kernels are there
 
 
 def resident():
-    """Bytes of this process in memory, those of mapped files left out."""
+    """kB of this process in memory, and how much of it is its own and not that of mapped files."""
     fields = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-    return int(fields["RssAnon"].split()[0]) * 1024
+    return [int(fields[name].split()[0]) for name in ("VmRSS", "RssAnon")]
 
 
 def main():
@@ -63,13 +63,13 @@ def main():
         status = cli.main(pipeline.make_parser(), pipeline.run, [
             *OPTIONS.get(options.pipeline, []), *COMMON, "--data.root", str(root), "--out", str(Path(folder) / "out"),
             "--method.epochs", str(options.epochs), *more])
-    memory = np.array(seen) / 1e3
-    for first in range(0, len(memory), 20):
-        print(f"epoch {first + 1:4d}: {memory[first]:12,.0f} kB")
-    epochs = np.arange(WARM, len(memory))
-    slope = np.polyfit(epochs, memory[WARM:], 1)[0]
-    print(f"{options.pipeline}, {len(memory)} epochs: {slope:.1f} kB an epoch after the tenth; "
-          f"second half {np.polyfit(np.arange(len(memory) // 2), memory[-(len(memory) // 2):], 1)[0]:.1f}")
+    memory = np.array(seen)
+    for epoch in range(0, len(memory), 10):
+        print(f"epoch {epoch + 1:4d}: {memory[epoch, 0]:12,} kB, {memory[epoch, 1]:12,} kB its own")
+    for first in (WARM, len(memory) // 2):
+        slopes = np.polyfit(np.arange(first, len(memory)), memory[first:], 1)[0]
+        print(f"{options.pipeline}, from epoch {first + 1} to {len(memory)}: {slopes[0]:.1f} kB an epoch, "
+              f"{slopes[1]:.1f} its own")
     if options.objects:
         print((objects[1][0] - objects[0][0]).most_common(15))
         for entry in objects[1][1].compare_to(objects[0][1], "traceback")[:12]:
