@@ -96,7 +96,7 @@ def left_behind(command: Command, out: Path) -> Any:
     """What a finished command left: states and tables that do not depend on the time."""
     if command.pipeline == "search":
         index, table, about = load_gallery(out)
-        return [index.reconstruct_n(0, index.ntotal).tobytes(), table.to_csv(), about]
+        return [np.asarray(index.reconstruct_n(0, index.ntotal)).tolist(), table.to_csv(), about]
     if command.pipeline in ("extract", "camera_style"):
         return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
                 for path in sorted(out.rglob("*")) if path.is_file()}
