@@ -26,8 +26,9 @@ def in_children(work: Callable[[int], str], count: int, seconds: float | None = 
     Args:
         work: called with 0, 1, ...
         count: how often.
-        seconds: for each; ``SECONDS`` by default.
+        seconds: for each, ``SECONDS`` by default; more where the machine is busy with other work.
     """
+    limit = (SECONDS if seconds is None else seconds) * max(1.0, os.getloadavg()[0] / os.cpu_count())
     number = 0
     while number < count:
         reader, writer = os.pipe()
@@ -47,7 +48,7 @@ def in_children(work: Callable[[int], str], count: int, seconds: float | None = 
         os.close(writer)
         with os.fdopen(reader, "rb", buffering=0) as pipe:
             while number < count:
-                if not select.select([pipe], [], [], SECONDS if seconds is None else seconds)[0]:
+                if not select.select([pipe], [], [], limit)[0]:
                     os.kill(child, signal.SIGKILL)
                     said = "hangs"
                 else:
