@@ -34,29 +34,31 @@ def in_children(work: Callable[[int], str], count: int, seconds: float | None = 
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
-            os.close(reader)
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-            for each in range(number, count):
-                said = "tracebacks"
-                try:
-                    said = work(each)
-                except BaseException as error:
-                    said = f"tracebacks {type(error).__name__}: {str(error)[:300]}"
-                os.write(writer, " ".join(said.split()).encode(errors="replace")[:3000] + b"\n")
-            os._exit(0)
+            try:
+                os.close(reader)
+                resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+                resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+                for each in range(number, count):
+                    said = "tracebacks"
+                    try:
+                        said = work(each)
+                    except BaseException as error:
+                        said = f"tracebacks {type(error).__name__}: {str(error)[:300]}"
+                    os.write(writer, " ".join(said.split()).encode(errors="replace")[:3000] + b"\n")
+            finally:
+                os._exit(0)
         os.close(writer)
-        with os.fdopen(reader, "rb", buffering=0) as pipe:
-            while number < count:
-                if not select.select([pipe], [], [], limit)[0]:
-                    os.kill(child, signal.SIGKILL)
-                    said = "hangs"
-                else:
-                    said = pipe.readline().decode(errors="replace").strip() or "crashes"
-                yield said
-                number += 1
-                if said in ("hangs", "crashes"):
-                    break
+        try:
+            with os.fdopen(reader, "rb", buffering=0) as pipe:
+                while number < count:
+                    waited = not select.select([pipe], [], [], limit)[0]
+                    said = "hangs" if waited else pipe.readline().decode(errors="replace").strip() or "crashes"
+                    yield said
+                    number += 1
+                    if said in ("hangs", "crashes"):
+                        break
+        finally:
+            os.kill(child, signal.SIGKILL)  # it has ended, unless it hangs or nobody asks for more
             os.waitpid(child, 0)
 
 
