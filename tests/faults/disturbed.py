@@ -90,9 +90,11 @@ def killed(name: str, shop: Workshop, seed: int, process: bool = False) -> Tried
                 child = subprocess.Popen(command.process(inputs, out), stdout=subprocess.DEVNULL,
                                          stderr=subprocess.DEVNULL).pid
             elif (child := os.fork()) == 0:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-                run(command, inputs, out, report=report)
-                os._exit(0)
+                try:
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+                    run(command, inputs, out, report=report)
+                finally:
+                    os._exit(0)
             time.sleep(rng.uniform(0, 6 if process else (4 if report else 1.1) * command.seconds))
             os.kill(child, rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
             until = time.monotonic() + LONG
@@ -176,9 +178,11 @@ def together(work: Any, count: int) -> list[str]:
         for number in range(count):
             child = os.fork()
             if child == 0:
-                said = in_child(lambda number=number: work(number), LONG)
-                (Path(folder) / str(number)).write_text(said)
-                os._exit(0)
+                try:
+                    said = in_child(lambda number=number: work(number), LONG)
+                    (Path(folder) / str(number)).write_text(said)
+                finally:
+                    os._exit(0)
             children.append(child)
         for child in children:
             os.waitpid(child, 0)
