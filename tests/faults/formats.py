@@ -128,7 +128,8 @@ def write_store(folder: Path, name: str = MANIFEST) -> Path:
 
 def read_store(path: Path) -> Any:
     store = PairSubgraphDataset(path.parent)
-    return plain([store.batch().to_dict(), store[3].to_dict(), store.table.to_csv(), store.statistics.to_csv()])
+    tables = [store.table.to_csv(), store.statistics.to_csv()]
+    return plain([store.batch().to_dict(), store[3].to_dict(), *tables]) if len(store) else tables
 
 
 def write_gallery(folder: Path, name: str) -> Path:
