@@ -10,6 +10,7 @@ from jsonargparse import Namespace
 
 from mprd_pyg.data.styles.colour_statistics import CameraStatistics, StyleTransfer
 from mprd_pyg.data.styles.styled_files import style_sheet, write_styles
+from mprd_pyg.files import replacing
 from mprd_pyg.random_streams import stream
 from pipelines.command_line import cli
 from pipelines.command_line.dataset import DataOptions, Dataset, column
@@ -61,7 +62,8 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     rows = [int(order[i]) for i in sorted(range(len(before)), key=lambda i: before[i])[:cfg.rows]]
     sheet = style_sheet([store[row] for row in rows], camera[rows].tolist(), transfer,
                         f"{dataset.card.name}: cameras")
-    sheet.save(out / "sheet.png")
+    with replacing(out / "sheet.png") as part:
+        sheet.save(part, format="PNG")
     print(f"sheet: {out / 'sheet.png'} (an image's own camera is framed)")
     if cfg.write:
         written, there = write_styles(train, transfer, out, progress=cfg.progress)

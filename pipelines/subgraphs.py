@@ -19,6 +19,7 @@ from tqdm import tqdm
 from mprd_pyg.drawing import draw_pair
 from mprd_pyg.files import replacing
 from mprd_pyg.graph import NeighbourLists, PairStatistics, PairSubgraphDataset, PairSubgraphWriter
+from mprd_pyg.manifest import refusing_damage
 from pipelines.command_line import cli
 from pipelines.runs.run import Run, find_pairs
 from pipelines.runs.subgraph_samples import sample_statistics, with_similarity
@@ -162,7 +163,8 @@ def draw(folder: Path, asked: pd.DataFrame, places: list[tuple[PairSubgraphDatas
     index.insert(0, "picture", names)
     path = folder / "index.csv"
     if path.is_file():
-        before = pd.read_csv(path)
+        with refusing_damage(path, "remove it"):
+            before = pd.read_csv(path).astype({"picture": str})
         there = before["picture"].map(lambda name: (folder / str(name)).is_file()) & ~before["picture"].isin(names)
         index = pd.concat([before[there], index.astype(object)], ignore_index=True)
     with replacing(path) as part:

@@ -30,8 +30,9 @@ def save_gallery(folder: Path, index: faiss.Index, table: pd.DataFrame, about: d
     with locked(folder):
         number = 1 + max((int(re.search(r"\d+", name)[0]) for name in _own_files(folder) if "-" in name), default=0)
         paths = folder / f"index-{number:06d}.faiss", folder / f"images-{number:06d}.parquet"
-        with replacing(paths[0]) as part:
-            faiss.write_index(index, str(part))
+        with replacing(paths[0]) as part, open(part, "wb") as file:
+            # By Python's file: where FAISS's own is closed on a full disk, it only prints that the rest is not there.
+            faiss.write_index(index, faiss.PyCallbackIOWriter(file.write, 1 << 20))
         with replacing(paths[1]) as part:
             table.to_parquet(part, index=False)
         Manifest(KIND, tuple(map(FileEntry.of, paths)), about).write(folder / MANIFEST)

@@ -178,6 +178,9 @@ class Trainer:
         load_parts(method.parts, state["method"], str(self.checkpoint))
         self.epoch, self.phase, self.step = (state["position"][name] for name in ("epoch", "phase", "step"))
         self.sums, self.history, self.before = dict(state["sums"]), list(state["history"]), dict(state["before"])
+        if len(self.history) != self.epoch - 1:
+            raise ValueError(f"{self.checkpoint} holds {len(self.history)} epochs' figures, but stands in epoch "
+                             f"{self.epoch}: it was changed; take an earlier copy, or make the run again")
         torch.set_rng_state(state["random"]["cpu"])
         if len(state["random"]["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["random"]["cuda"])

@@ -12,6 +12,7 @@ from jsonargparse import ArgumentParser, Namespace
 from torch import Tensor
 
 from mprd_pyg.evaluation import RankingResult, camera_matrix
+from mprd_pyg.manifest import refusing_damage
 from pipelines.command_line.dataset import Dataset
 from pipelines.runs.run_folder import Results, RunFolder, query_table
 
@@ -42,7 +43,8 @@ class RunRecord:
     def start(self, name: str, parser: ArgumentParser, cfg: Namespace, rows: int, **facts: Any) -> None:
         """Say what is run; ``rows`` is how many rows of ``images.parquet`` are nodes of the graph."""
         path, folder = self.folder.path / "run.json", self.folder.path.resolve()
-        earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        with refusing_damage(path, "remove it"):
+            earlier = dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
         card, frame = self.dataset.card, self.dataset.frame
         root = Path(frame.attrs["root"]).resolve()
         inside = root.is_relative_to(folder)

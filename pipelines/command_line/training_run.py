@@ -125,7 +125,7 @@ class TrainingRun:
         """
         cfg, target = self.cfg, self.target
         if cfg.get("initial"):
-            load_weights(self.network, load_checkpoint(cfg.initial)["method"]["network"], cfg.initial)
+            load_weights(self.network, load_checkpoint(cfg.initial)["method"].get("network"), cfg.initial)
         saved = cfg.clone()
         for key in ("config", "resume", "out"):  # what belongs to one call only
             saved.pop(key, None)

@@ -12,6 +12,7 @@ import yaml
 
 from mprd_pyg.data import write_synthetic
 from mprd_pyg.files import replacing
+from mprd_pyg.manifest import refusing_damage
 from pipelines.command_line import cli
 from pipelines.experiments.table import Row, Table
 
@@ -107,7 +108,9 @@ class Plan:
         """
         path = self.out / "experiment.json"
         runs = {str(job.folder.relative_to(self.out)): [job.pipeline, *job.argv] for job in jobs}
-        before = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.is_file() else {}
+        with refusing_damage(path, "remove it"):
+            found = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.is_file() else {}
+            before = {name: [str(part) for part in argv] for name, argv in found.items()}
         for name, argv in runs.items():
             if before.get(name, argv) != argv:
                 changed = Counter(_flag_values(argv))

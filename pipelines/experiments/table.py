@@ -86,7 +86,14 @@ def load_table(name: str) -> Table:
     path = Path(name) if is_file else Path(__file__).parent.parent / "tables" / f"{name}.yaml"
     if not path.is_file():
         raise ValueError(f"no table {name!r}: give a YAML file or one of {', '.join(shipped_tables())}")
-    content = read_yaml(path)
+    try:
+        return _table(path, read_yaml(path))
+    except (TypeError, KeyError, AttributeError, IndexError) as error:
+        raise ValueError(f"{path}: something other than expected stands in the table ({error}); compare it with a "
+                         f"shipped one") from error
+
+
+def _table(path: Path, content: dict[str, Any]) -> Table:
     _check_keys(path, content, TABLE_KEYS, "the table")
     missing = [key for key in ("title", "pipeline", "metrics") if key not in content]
     if missing or ("rows" in content) == ("axis" in content):

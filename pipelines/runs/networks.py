@@ -34,7 +34,7 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         ValueError: it is damaged, holds no image network, or one that this version cannot build.
     """
     path = checkpoint_path(path)
-    state = load_checkpoint(path)
+    state = load_checkpoint(path, mapped=True)
     about = state.get("describe", {})
     if "network" not in about or WEIGHTS not in state.get("method", {}):
         raise ValueError(f"{path} does not say which network it holds: give a checkpoint of a training pipeline")

@@ -207,7 +207,8 @@ class Run:
         """The table, if it has these columns of whole numbers (rows of ``images``) and of text."""
         lacking = [column for column in (*whole, *text) if column not in table]
         wrong = [column for column in whole if column in table and not pd.api.types.is_integer_dtype(table[column])]
-        wrong += [column for column in text if column in table and not table[column].map(type).eq(str).all()]
+        wrong += [column for column in text if column in table and
+                  not all(isinstance(value, str) for value in table[column])]
         if rows is not None and not lacking + wrong:
             wrong = [column for column in whole if not table[column].between(0, rows - 1).all()]
         if lacking or wrong:

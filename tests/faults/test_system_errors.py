@@ -10,6 +10,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from mprd_pyg.files import NoRoomError, replacing
+from mprd_pyg.retrieval.gallery_files import load_gallery, save_gallery
+from mprd_pyg.retrieval.gallery_index import new_index
 from mprd_pyg.training import load_checkpoint, save_checkpoint
 from pipelines import mprd
 from pipelines.command_line import cli
@@ -149,3 +151,19 @@ def test_a_mistake_of_the_program_keeps_its_traceback(tmp_path):
         raise KeyError("x")
     with pytest.raises(KeyError):
         cli.main(cli.make_parser("x", ""), run, [])
+
+
+@pytest.mark.parametrize("short", [1, 100, 4000, 300_000])
+def test_a_gallery_index_is_written_whole_or_not_at_all(tmp_path, short):
+    features = np.random.default_rng(0).random((500, 256), dtype=np.float32)
+    index = new_index(256, "SQfp16")
+    index.add(features)
+    table = pd.DataFrame({"path": [f"{i}.jpg" for i in range(500)], "bytes": range(500), "mtime_ns": range(500)})
+    about = {"network": "x", "root": "", "index_type": "SQfp16", "skipped": []}
+    save_gallery(tmp_path / "whole", index, table, about)
+    size = (tmp_path / "whole" / "index-000001.faiss").stat().st_size
+    assert faiss.serialize_index(index).tobytes() == (tmp_path / "whole" / "index-000001.faiss").read_bytes()
+    save_gallery(tmp_path / "index", index, table, about)
+    with pytest.raises(NoRoomError), file_size_limit(max(size - short, 1)):
+        save_gallery(tmp_path / "index", index, table, about)
+    assert load_gallery(tmp_path / "index")[0].ntotal == 500 and len(list((tmp_path / "index").iterdir())) == 3

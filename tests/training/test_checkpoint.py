@@ -75,9 +75,11 @@ def test_the_checksum_is_of_all_bits_and_of_their_order():
 HUGE = torch.zeros(1).expand(10**12)
 BY_HAND = [("position", 3), ("position", {"epoch": 1}), ("position", {"epoch": -1, "phase": 0, "step": 0}),
            ("position", {"epoch": 1.5, "phase": 0, "step": 0}), ("method", []), ("method", {"network": 3}),
-           ("sums", {"a": "b"}), ("sums", None), ("history", {}), ("history", [1]), ("history", [{"a": torch.ones(1)}]),
+           ("sums", {"a": "b"}), ("sums", None), ("sums", {"a": 1.0}),
+           ("sums", {"a": 1.0, "a#": 0}), ("history", {}), ("history", [1]), ("history", [{"a": torch.ones(1)}]),
            ("before", [1]), ("random", {"cpu": torch.ones(3), "cuda": []}), ("random", {}), ("random", 3),
-           ("random", {"cpu": torch.get_rng_state(), "cuda": 5}), ("describe", "x"),
+           ("random", {"cpu": torch.get_rng_state(), "cuda": 5}), ("history", [{1: 2.0}]), ("models", {"boosted": 3}),
+           ("random", {"cpu": torch.full_like(torch.get_rng_state(), 7), "cuda": []}), ("describe", "x"),
            ("method", {"network": {"w": HUGE}}), ("method", {"network": {"w": torch.eye(3).to_sparse()}})]
 
 

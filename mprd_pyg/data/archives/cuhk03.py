@@ -42,11 +42,11 @@ def open_cuhk03(archive: Path, folders: Sequence[Path] = ()) -> Iterator[list[Fi
         raise ValueError(f"{archive} is truncated or no MATLAB v7.3 file ({error}); compare its size with the "
                          "original's and get it again") from error
     with opened as mat:
-        missing = [key for key in (*BOXES, "testsets") if key not in mat]
-        if missing:
-            raise ValueError(f"{archive} lacks {', '.join(missing)}: it is not CUHK03's cuhk-03.mat; it holds "
-                             f"{', '.join(sorted(mat)) or 'nothing'}")
         try:
+            missing = [key for key in (*BOXES, "testsets") if key not in mat]
+            if missing:
+                raise ValueError(f"{archive} lacks {', '.join(missing)}: it is not CUHK03's cuhk-03.mat; it holds "
+                                 f"{', '.join(sorted(mat)) or 'nothing'}")
             images = {box: _images(mat, box) for box in BOXES}
             files = [file for box in BOXES for file in images[box].items()]
             files.append((SPLITS_FILE, (json.dumps({"test": _test_sets(mat)}, indent=0) + "\n").encode))

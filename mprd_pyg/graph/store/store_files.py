@@ -58,7 +58,7 @@ def read_store(folder: Path, manifest: Manifest) -> tuple[list[Append], pd.DataF
         path = folder / name
         with refusing_damage(path, REMEDY):
             if name == IMAGES:
-                images = pa.feather.read_feather(str(path))
+                images = _read_images(path)
             elif path.suffix == ".npy":
                 features = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
                 if features.ndim != 3 or features.dtype != np.float32:
@@ -86,6 +86,18 @@ def write_pairs(path: Path, subgraphs: PackedSubgraphs, columns: dict[str, pa.Ar
                       "edges": _lists(subgraphs.edge_ptr, edges), **columns})
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as file:
         file.write_table(table)
+
+
+def _read_images(path: Path) -> pd.DataFrame:
+    table = pa.feather.read_table(str(path))
+    table.validate(full=True)
+    known = {"path": lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
+             "person_id": pa.types.is_integer, "camera_id": pa.types.is_integer}
+    wrong = [field.name for field in table.schema if not known.get(field.name, lambda _: False)(field.type)]
+    wrong += [name for name in table.column_names if table[name].null_count]
+    if wrong:
+        raise ValueError(f"it holds something other than paths and numbers in {', '.join(map(repr, wrong))}")
+    return table.to_pandas()
 
 
 def _read_pairs(path: Path, num_nodes: int, num_statistics: int) -> Append:

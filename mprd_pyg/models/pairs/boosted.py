@@ -55,6 +55,17 @@ class BoostedPairs(PairModel):
         self.child = torch.from_numpy(child.astype(np.int64))
         self.value = torch.from_numpy(joined["value"].astype(np.float64))
 
+    def _fits(self, num_columns: int) -> bool:
+        count, inner = len(self.feature), self.feature >= 0
+        kinds = {"first": torch.int64, "feature": torch.int64, "threshold": torch.float64, "child": torch.int64,
+                 "value": torch.float64}
+        # The compiled loop follows the children without asking: they come after their node, so every way ends.
+        return type(self.bias) is float and all(getattr(self, name).dtype == kind for name, kind in kinds.items()) and (
+            self.first.dim() == 1 and self.feature.shape == self.threshold.shape == self.value.shape == (count,)
+            and self.child.shape == (count, 2) and bool(((self.first >= 0) & (self.first < count)).all())
+            and bool((self.feature < num_columns).all()) and bool((self.child[inner] < count).all())
+            and bool((self.child > torch.arange(count)[:, None])[inner].all()))
+
     def _score(self, features: Tensor) -> Tensor:
         out, features = np.empty(len(features)), features.contiguous().numpy()
         arrays = [getattr(self, name).numpy() for name in ("first", "feature", "threshold", "child", "value")]

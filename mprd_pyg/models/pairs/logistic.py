@@ -33,6 +33,12 @@ class LogisticPairs(PairModel):
         model = LogisticRegression(C=self.strength, max_iter=5000).fit(self._design(features).numpy(), label.numpy())
         self.weight, self.bias = torch.from_numpy(model.coef_[0]), float(model.intercept_[0])
 
+    def _fits(self, num_columns: int) -> bool:
+        width = num_columns + (num_columns * (num_columns + 1) // 2 if self.products else 0)
+        vectors = {"mean": num_columns, "scale": num_columns, "is_count": num_columns, "weight": width}
+        return type(self.bias) is float and self.is_count.dtype == torch.bool and all(
+            getattr(self, name).shape == (size,) for name, size in vectors.items())
+
     def _score(self, features: Tensor) -> Tensor:
         return self._design(features) @ self.weight + self.bias
 

@@ -23,6 +23,10 @@ class PairModel(ABC):
         """Learn ``score`` from checked double columns and 0/1 labels."""
 
     @abstractmethod
+    def _fits(self, num_columns: int) -> bool:
+        """Whether the attributes are what ``_score`` can read: a file may have brought anything."""
+
+    @abstractmethod
     def _score(self, features: Tensor) -> Tensor:
         """Logits (P,) of "true" from double columns (P, F)."""
 
@@ -46,7 +50,15 @@ class PairModel(ABC):
 
     def likelihood(self, features: Tensor) -> Tensor:
         """How likely each pair is true: columns (P, F) -> (P,) in [0, 1], float64, on the device of the columns."""
-        score = self._score(_finite(features))
+        features = _finite(features)
+        try:
+            fits = self._fits(features.shape[1]) and all(type(x) is float for x in (self.slope, self.shift))
+        except (AttributeError, TypeError, RuntimeError):
+            fits = False
+        if not fits:
+            raise ValueError(f"the {type(self).__name__} that was loaded or fitted is damaged, or of other columns "
+                             f"than these {features.shape[1]}: fit it again")
+        score = self._score(features)
         return torch.sigmoid(self.slope * score + self.shift).to(features.device)
 
     def state_dict(self) -> dict[str, Tensor | float]:

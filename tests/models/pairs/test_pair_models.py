@@ -137,3 +137,21 @@ def test_a_state_of_another_model_is_refused():
         BoostedPairs().state_dict()
     with pytest.raises(ValueError, match="not a state of BoostedPairs"):
         BoostedPairs().load_state_dict(LogisticPairs().fit(features, label).state_dict())
+
+
+@pytest.mark.parametrize(("model", "change"), [
+    (BoostedPairs(trees=3), {"child": lambda x: x * 0}), (BoostedPairs(trees=3), {"child": lambda x: x + 10**9}),
+    (BoostedPairs(trees=3), {"feature": lambda x: x + 10**9}), (BoostedPairs(trees=3), {"first": lambda x: x - 10**9}),
+    (BoostedPairs(trees=3), {"value": lambda x: x[:-1]}), (BoostedPairs(trees=3), {"value": lambda x: x.float()}),
+    (BoostedPairs(trees=3), {"threshold": lambda x: None}), (BoostedPairs(trees=3), {"slope": lambda x: "x"}),
+    (LogisticPairs(), {"weight": lambda x: x[:-1]}), (LogisticPairs(), {"mean": lambda x: x[None]}),
+    (LogisticPairs(products=True), {"weight": lambda x: x[:2]}), (LogisticPairs(), {"bias": lambda x: torch.ones(3)}),
+    (LogisticPairs(), {"is_count": lambda x: 3})])
+def test_a_damaged_state_is_refused_and_not_followed_out_of_its_arrays(model, change):
+    features, label, _ = pairs(300)
+    state = model.fit(features, label).state_dict()
+    model.load_state_dict(state)
+    model.likelihood(features)
+    model.load_state_dict(state | {name: change[name](state[name]) for name in change})
+    with pytest.raises(ValueError, match="fit it again"):
+        model.likelihood(features)
