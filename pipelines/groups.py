@@ -41,7 +41,7 @@ def make_parser() -> cli.Parser:
     parser.add_argument("--split", type=str | None, default=None, help="of the card: train, query or gallery only")
     parser.add_argument("--cameras", type=bool, default=True, help="false: do not read which camera saw an image")
     parser.add_subclass_arguments(Relation, "relation", required=False,
-                                  help="judges pairs; null is k-reciprocal Jaccard, camera-aware where cameras are known")
+                                  help="judges pairs; null is k-reciprocal Jaccard, camera-aware with known cameras")
     parser.add_subclass_arguments(GroupFinder, "finder", required=False,
                                   help="makes groups of the pairs; null is MapEquation where igraph is installed, else "
                                        "ConnectedComponents")
@@ -60,8 +60,8 @@ def check_arguments(cfg: Namespace) -> None:
     """Say what is missing, before anything is read."""
     if cfg.add is not None:
         if cfg.out is None or not (Path(cfg.out) / MANIFEST).is_file():
-            raise ValueError(f"--add needs --out DIR, the folder of an earlier call: {cfg.out} has no {MANIFEST}; group "
-                             f"by --checkpoint FILE --gallery DIR first")
+            raise ValueError(f"--add needs --out DIR, the folder of an earlier call: {cfg.out} has no {MANIFEST}; make "
+                             f"groups by --checkpoint FILE --gallery DIR first")
     elif cfg.run is None and not (cfg.checkpoint and cfg.gallery):
         raise ValueError("nothing to group: give a run folder, or --checkpoint FILE and --gallery DIR_OF_IMAGES, or "
                          "--add DIR with an earlier --out")
@@ -89,7 +89,7 @@ def choose_images(cfg: Namespace) -> tuple[Path, pd.DataFrame | None]:
 
 def open_groups(out: str | Path, checkpoint: str | Path | None = None, accelerator: str = "auto",
                 **options) -> GroupFolder:
-    """A run's network and a groups folder as a :class:`GroupFolder`; the checkpoint is that of the folder by default."""
+    """A run's network and a groups folder as a :class:`GroupFolder`; the folder remembers the checkpoint."""
     if checkpoint is None:
         checkpoint = GroupFolder(out).about["checkpoint"]
     network, about = load_network(checkpoint)

@@ -107,7 +107,7 @@ class GroupFolder:
         return pd.DataFrame({
             "path": table["path"], "group": table["group"], "confidence": table["confidence"],
             "verdict": [VERDICTS[code] if code >= 0 else "" for code in table["verdict"]],
-            "uncertain": found.uncertain.numpy() & (table["verdict"] >= 0), "similarity": table["similarity"],
+            "uncertain": found.uncertain.numpy(), "similarity": table["similarity"],
             "nearest_group": table["nearest"], "nearest_similarity": table["nearest_similarity"],
             "person_id": table["person_id"], "camera_id": table["camera_id"],
             "root": [self.about["roots"][root] for root in table["root"]]})
@@ -119,7 +119,8 @@ class GroupFolder:
         column = {name: torch.from_numpy(table[name].to_numpy().copy()) for name in (
             "group", "confidence", "verdict", "similarity", "nearest", "nearest_similarity")}
         duplicates = torch.tensor(self.about.get("duplicates", []), dtype=torch.long).reshape(-1, 2)
-        return ImageGroups(*column.values(), self.about["threshold"], duplicates,
+        threshold = self.about["threshold"]
+        return ImageGroups(*column.values(), 1.0 if threshold is None else threshold, duplicates,
                            torch.tensor(self.about.get("duplicate_similarity", [])))
 
     def metrics(self) -> dict[str, float | int]:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from mprd_pyg.graph import KNNGraph
+from mprd_pyg.graph.search.nearest import NearestSearch
 from mprd_pyg.grouping.constrained import constrain_groups
 from mprd_pyg.grouping.group_means import GroupMeans, calibrate_threshold
 from mprd_pyg.relations import ConnectedComponents, KReciprocalJaccard, MapEquation, Relation
@@ -18,6 +19,8 @@ MEMBER, SINGLE, NEW = range(3)
 TEMPERATURE = 0.05
 #: confidence below which a verdict is uncertain
 SURE = 0.9
+#: nearest images of a new one that joins no group, and all of them together, in which its own group is sought
+CONTEXT, MAX_CONTEXT = 30, 5000
 #: how far below the threshold the means of two groups are still a near-duplicate
 NEAR_DUPLICATE = 0.15
 #: the threshold where there are no two groups to calibrate it on
@@ -58,8 +61,8 @@ class ImageGroups:
 
     @property
     def uncertain(self) -> Tensor:
-        """(N,) whether the confidence is below 0.9."""
-        return self.confidence < SURE
+        """(N,) whether the confidence is below 0.9, or a member is less similar to its group than the threshold."""
+        return (self.confidence < SURE) | (self.similarity < self.threshold)
 
     @property
     def individuals(self) -> int:
@@ -107,8 +110,9 @@ def add_to_groups(x: Tensor, group: Tensor, threshold: float, camera: Tensor | N
     """Let new images join or found groups.
 
     A new image joins the group whose mean (before any joined) is nearest, if their cosine reaches the threshold. Those
-    that join none are grouped with the old images of no group, by the relation and the finder. So an old image keeps
-    its group unless a constraint moves it; an old one of no group may get into a new group.
+    that join none, with the 30 nearest images of each, are judged by the relation, and the finder makes new groups of
+    the ones of these that have none. So an old image keeps its group unless a constraint moves it; an old one of no
+    group may get into a new group.
 
     Args:
         x: (N + A, d) unit features, the A new images last.
@@ -123,11 +127,21 @@ def add_to_groups(x: Tensor, group: Tensor, threshold: float, camera: Tensor | N
     new = x[len(group):]
     _, nearest, similarity = GroupMeans.of(x[:len(group)], group).compare(new, torch.full((len(new),), -1))
     label = torch.cat([group, torch.where((similarity >= threshold) & (nearest >= 0), nearest, -1)])
-    left = (label < 0).nonzero().flatten()
-    if len(new) and len(left):
-        found = _group(x[left].float(), None if camera is None else camera[left], relation, finder)
-        label[left] = torch.where(found >= 0, found + label.max().clamp(min=-1) + 1, -1)
+    left = (label[len(group):] < 0).nonzero().flatten() + len(group)
+    if len(left):
+        rows = nearest_context(x, left)
+        found = _group(x[rows].float(), None if camera is None else camera[rows], relation, finder, label[rows] < 0)
+        label[rows] = torch.where(found >= 0, found + label.max() + 1, label[rows])
     return constrain_groups(label, x, must, cannot)
+
+
+def nearest_context(x: Tensor, asked: Tensor) -> Tensor:
+    """The images ``asked`` (Q,) and the 30 nearest of each, ascending; of these up to 5,000, the nearest of each first.
+    """
+    nearest = NearestSearch(x)(x[asked].float(), min(CONTEXT + 1, len(x)))[1].T.flatten()
+    name, place = torch.unique(nearest, return_inverse=True)
+    first = torch.full((len(name),), len(nearest)).scatter_reduce(0, place, torch.arange(len(nearest)), "amin")
+    return torch.cat([asked, name[first.argsort()[:MAX_CONTEXT]]]).unique()
 
 
 def describe_groups(x: Tensor, group: Tensor, threshold: float, before: ImageGroups | None = None) -> ImageGroups:
@@ -162,8 +176,14 @@ def default_finder() -> GroupFinder:
 
 
 def default_relation(count: int, finder: GroupFinder) -> Relation:
-    """Camera-aware k-reciprocal Jaccard for so many images; it believes more pairs where the finder can cut chains."""
-    return KReciprocalJaccard(threshold=0.4 if isinstance(finder, MapEquation) else 0.6,
+    """Camera-aware k-reciprocal Jaccard for so many images.
+
+    It believes more pairs where the finder can cut chains. Of few images, a quarter are neighbours at most: where nearly
+    all are, all neighbourhoods are alike.
+    """
+    k1 = max(2, min(30, count // 4))
+    return KReciprocalJaccard(threshold=0.4 if isinstance(finder, MapEquation) else 0.6, k1=k1,
+                              k2=max(1, min(6, k1 // 4)),
                               index="Flat" if count < APPROXIMATE_FROM else "nndescent")
 
 
@@ -182,11 +202,18 @@ def judge_all(x: Tensor, camera: Tensor | None, relation: Relation) -> Data:
     return relation(graph)
 
 
-def _group(x: Tensor, camera: Tensor | None, relation: Relation | None, finder: GroupFinder | None) -> Tensor:
+def _group(x: Tensor, camera: Tensor | None, relation: Relation | None, finder: GroupFinder | None,
+           free: Tensor | None = None) -> Tensor:
+    """(N,) groups, of the images that are ``free`` (N,) only."""
     if len(x) < 2:
         return torch.full((len(x),), -1)
     finder = finder or default_finder()
-    return finder(judge_all(x, camera, relation or default_relation(len(x), finder)))
+    pairs = judge_all(x, camera, relation or default_relation(len(x), finder))
+    if free is not None:
+        keep = free[pairs.edge_index].all(0)
+        pairs = Data(edge_index=pairs.edge_index[:, keep], likelihood=pairs.likelihood[keep],
+                     believed=pairs.believed[keep], num_nodes=len(x))
+    return finder(pairs)
 
 
 def _touched(before: ImageGroups, after: Tensor) -> Tensor:

@@ -10,11 +10,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mprd_pyg.files import replacing
 from mprd_pyg.grouping import GroupFolder, GroupUpdate
+from mprd_pyg.grouping.image_groups import SURE
 from pipelines.report.blocks import Tile
 from pipelines.report.drawing import data_uri, photo
 from pipelines.report.missing import Missing
 
-TILES, TWINS, TWIN_TILES, ALONE, HEIGHT = 24, 40, 5, 120, 88
+TILES, TWINS, TWIN_TILES, ALONE, HEIGHT = 24, 24, 4, 120, 88
 PHOTOS = 3000  # on the page, at 2 to 3 kB each
 
 
@@ -65,8 +66,7 @@ def write_group_page(groups: GroupFolder, update: GroupUpdate | None = None) -> 
         listed=[{"number": number, "size": size[number], "path": images["path"][rows[number][0]]} for number in listed],
         alone=[{"title": title, "note": f"{len(no_group[verdict])} images" + (
             f"; {ALONE} are shown" if len(no_group[verdict]) > ALONE else ""), "tiles": sheet(no_group[verdict][:ALONE])}
-            for verdict, title in (("new", "New: like no group"), ("single", "Single: near a group, below each "
-                                                                            "image the nearest one"))
+            for verdict, title in (("new", "New: like no group"), ("single", "Single: near the group that is named"))
             if len(no_group[verdict])],
         words=words(groups.about))
     path = groups.folder / "groups.html"
@@ -91,7 +91,7 @@ def draw_tiles(images: pd.DataFrame, rows: np.ndarray) -> dict[int, Tile]:
         except Missing:
             source = ""
         label = f"→ {image['nearest_group']}" if image["verdict"] == "single" or (
-            image["uncertain"] and image["nearest_group"] >= 0) else f"{image['confidence']:.2f}"
+            image["confidence"] < SURE and image["nearest_group"] >= 0 and image["verdict"] == "member") else f"{image['confidence']:.2f}"
         return Tile(source, "uncertain" if image["uncertain"] else "", label, f"{image['path']}, {image['verdict']}, "
                     f"confidence {image['confidence']:.2f}, nearest other group {image['nearest_group']} "
                     f"(cosine {image['nearest_similarity']:.2f})")
@@ -131,8 +131,9 @@ def words(about: dict[str, Any]) -> list[tuple[str, str]]:
     source = {"given": "given", "identities": "calibrated on the known identities",
               "groups": "calibrated on the groups"}[about["threshold_from"]]
     return [("confidence", "below each image: how much nearer it is to the mean of its own group's other members than "
-             "to any other group, 0.5 for an image between two. Below 0.9 the image is uncertain, and the arrow "
-             "names the other group."),
+             "to any other group, 0.5 for an image between two."),
+            ("uncertain", f"a confidence below 0.9 (the arrow names the other group), or a cosine with its own group's "
+             f"mean below {about['threshold']:.2f}."),
             ("new", f"of no group, and its cosine with the nearest group's mean is below {about['threshold']:.2f} "
              f"({source}): an individual that no group shows."),
             ("single", "of no group, but nearer to one than that."),
