@@ -136,8 +136,7 @@ def add_to_groups(x: Tensor, group: Tensor, threshold: float, camera: Tensor | N
 
 
 def nearest_context(x: Tensor, asked: Tensor) -> Tensor:
-    """The images ``asked`` (Q,) and the 30 nearest of each, ascending; of these up to 5,000, the nearest of each first.
-    """
+    """The images ``asked`` (Q,) and the 30 nearest of each, up to 5,000 (the nearest of each first), ascending."""
     nearest = NearestSearch(x)(x[asked].float(), min(CONTEXT + 1, len(x)))[1].T.flatten()
     name, place = torch.unique(nearest, return_inverse=True)
     first = torch.full((len(name),), len(nearest)).scatter_reduce(0, place, torch.arange(len(nearest)), "amin")
@@ -178,8 +177,8 @@ def default_finder() -> GroupFinder:
 def default_relation(count: int, finder: GroupFinder) -> Relation:
     """Camera-aware k-reciprocal Jaccard for so many images.
 
-    It believes more pairs where the finder can cut chains. Of few images, a quarter are neighbours at most: where nearly
-    all are, all neighbourhoods are alike.
+    It believes more pairs where the finder can cut chains. Of few images, a quarter are neighbours at most: where
+    nearly all are, all neighbourhoods are alike.
     """
     k1 = max(2, min(30, count // 4))
     return KReciprocalJaccard(threshold=0.4 if isinstance(finder, MapEquation) else 0.6, k1=k1,

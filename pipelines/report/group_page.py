@@ -63,10 +63,11 @@ def write_group_page(groups: GroupFolder, update: GroupUpdate | None = None) -> 
         more_twins=len(found.duplicates) - len(twins),
         groups=[{"number": number, "note": note(images.loc[rows[number]], len(shown[number])),
                  "near": near.get(number, [])[:8], "tiles": sheet(shown[number])} for number in drawn],
-        listed=[{"number": number, "size": size[number], "path": images["path"][rows[number][0]]} for number in listed],
+        listed=[{"number": number, "size": size[number], "path": images["path"][rows[number][0]]}
+                for number in listed],
         alone=[{"title": title, "note": f"{len(no_group[verdict])} images" + (
             f"; {ALONE} are shown" if len(no_group[verdict]) > ALONE else ""), "tiles": sheet(no_group[verdict][:ALONE])}
-            for verdict, title in (("new", "New: like no group"), ("single", "Single: near the group that is named"))
+            for verdict, title in (("new", "New: like no group"), ("single", "Single: near a group"))
             if len(no_group[verdict])],
         words=words(groups.about))
     path = groups.folder / "groups.html"
@@ -90,8 +91,9 @@ def draw_tiles(images: pd.DataFrame, rows: np.ndarray) -> dict[int, Tile]:
             source = data_uri(photo(Path(image["root"]) / image["path"], HEIGHT), 78)
         except Missing:
             source = ""
-        label = f"→ {image['nearest_group']}" if image["verdict"] == "single" or (
-            image["confidence"] < SURE and image["nearest_group"] >= 0 and image["verdict"] == "member") else f"{image['confidence']:.2f}"
+        other = image["verdict"] == "single" or (
+            image["verdict"] == "member" and image["confidence"] < SURE and image["nearest_group"] >= 0)
+        label = f"→ {image['nearest_group']}" if other else f"{image['confidence']:.2f}"
         return Tile(source, "uncertain" if image["uncertain"] else "", label, f"{image['path']}, {image['verdict']}, "
                     f"confidence {image['confidence']:.2f}, nearest other group {image['nearest_group']} "
                     f"(cosine {image['nearest_similarity']:.2f})")

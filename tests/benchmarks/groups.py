@@ -1,7 +1,7 @@
 """Time and memory of grouping: python tests/benchmarks/groups.py [rows] [dim] [added] [small].
 
-Baseline: scikit-learn's DBSCAN on all cosine distances, on ``small`` rows. Features are generated in groups of 20, with a
-cosine of about 0.5 within a group; they are kept in a groups folder and mapped from it, as by ``pipelines.groups``.
+Baseline: scikit-learn's DBSCAN on all cosine distances, on ``small`` rows. Features are generated in groups of 20, with
+a cosine of about 0.5 within a group; they are kept in a groups folder and mapped from it, as by ``pipelines.groups``.
 """
 import resource
 import sys
@@ -29,12 +29,12 @@ def generated(count, dim, size=20):
     x = torch.empty(count, dim)
     for start in range(0, count, 8192):
         rows = person[start:start + 8192]
-        x[start:start + 8192] = F.normalize(centre[rows] + torch.randn(len(rows), dim, generator=generator) / dim ** 0.5,
-                                            dim=1)
+        noise = torch.randn(len(rows), dim, generator=generator) / dim ** 0.5
+        x[start:start + 8192] = F.normalize(centre[rows] + noise, dim=1)
     return x, person
 
 
-def append(folder, x, person):
+def append(folder, x):
     """Features as if they had been embedded."""
     paths = [f"{len(folder) + i:07d}.jpg" for i in range(len(x))]
     rows = pd.DataFrame({"path": paths, "root": 0, "bytes": 0, "mtime_ns": 0, "person_id": -1, "camera_id": 0,
@@ -55,22 +55,17 @@ def main(rows=100_000, dim=512, added=1000, small=5000):
     table = Table("images", torch.get_num_threads())
     x, person = generated(rows + added, dim)
     find_groups(x[:500])  # compiled before anything is timed
-    scale = [(f"scikit-learn's DBSCAN on all distances, N = {small:,}",
-              lambda: torch.from_numpy(DBSCAN(0.7, min_samples=2, metric="cosine").fit(x[:small].numpy()).labels_)),
-             (f"find_groups, N = {small:,}", lambda: find_groups(x[:small]).group)]
-    baseline, quality = None, []
-    for name, function in scale:
-        wall, cpu, label = timed(function, 1)
-        baseline = table.row(name, small, wall, cpu, baseline) if baseline is None else baseline
-        if function is scale[1][1]:
-            table.row(name, small, wall, cpu, baseline)
-        quality.append((name, evaluate_groups(label, person[:small])))
+    dbscan = DBSCAN(0.7, min_samples=2, metric="cosine")
+    wall, cpu, label = timed(lambda: dbscan.fit(x[:small].numpy()).labels_, 1)
+    baseline = table.row(f"scikit-learn's DBSCAN on all distances, N = {small:,}", small, wall, cpu)
+    quality = [("DBSCAN", evaluate_groups(label, person[:small]))]
+    wall, cpu, found = timed(lambda: find_groups(x[:small]), 1)
+    table.row(f"find_groups, N = {small:,}", small, wall, cpu, baseline)
+    quality.append((f"{small:,}", evaluate_groups(found.group, person[:small])))
+    order = torch.randperm(rows + added, generator=torch.Generator().manual_seed(1))
+    x, person = x[order], person[order]  # the added ones are of groups that are there
     with tempfile.TemporaryDirectory() as name:
-        order = torch.randperm(rows + added, generator=torch.Generator().manual_seed(1))
-        x, person = x[order], person[order]  # the added ones are of groups that are there
-        append(opened(Path(name) / "groups"), x[:rows], person)
-        more = x[rows:].clone()
-        del x
+        append(opened(Path(name) / "groups"), x[:rows])
         wall, cpu, folder = timed(lambda: grouped(Path(name) / "groups"), 1)
         table.row(f"a folder of {rows:,}: opened, checked, grouped, written", rows, wall, cpu, baseline)
         quality.append((f"{rows:,}", evaluate_groups(folder.groups.group, person[:rows])))
@@ -78,7 +73,7 @@ def main(rows=100_000, dim=512, added=1000, small=5000):
 
         def add():
             folder = opened(Path(name) / "groups")
-            append(folder, more, None)
+            append(folder, x[rows:])
             folder.group()
             return folder
         wall, cpu, folder = timed(add, 1)

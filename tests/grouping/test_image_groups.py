@@ -80,8 +80,9 @@ def test_individuals_are_found_and_strangers_are_new():
     x, person = people([11, 12, 13, 14, 12, 1])
     found = find_groups(x, finder=ConnectedComponents())
     assert [found.group[person == p].unique().numel() for p in range(6)] == [1] * 6
+    assert found.group[:62].unique().numel() == 5 and found.uncertain.tolist() == [False] * 62 + [True]
+    found = find_groups(x, relation=SimilarityThreshold(0.6), finder=ConnectedComponents())
     assert found.verdict.tolist() == [MEMBER] * 62 + [NEW] and found.individuals == 6
-    assert not bool(found.uncertain.any())
     known = torch.where(person < 2, person, -1)  # calibrated on two identities
     assert find_groups(x, person=known).threshold == calibrate_threshold(x, known)
     assert find_groups(x, threshold=0.3).threshold == 0.3
