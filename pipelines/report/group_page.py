@@ -66,7 +66,8 @@ def write_group_page(groups: GroupFolder, update: GroupUpdate | None = None) -> 
         listed=[{"number": number, "size": size[number], "path": images["path"][rows[number][0]]}
                 for number in listed],
         alone=[{"title": title, "note": f"{len(no_group[verdict])} images" + (
-            f"; {ALONE} are shown" if len(no_group[verdict]) > ALONE else ""), "tiles": sheet(no_group[verdict][:ALONE])}
+            f"; {ALONE} are shown" if len(no_group[verdict]) > ALONE else ""),
+                "tiles": sheet(no_group[verdict][:ALONE])}
             for verdict, title in (("new", "New: like no group"), ("single", "Single: near a group"))
             if len(no_group[verdict])],
         words=words(groups.about))
