@@ -3,7 +3,7 @@ from abc import ABC, abstractmethod
 
 from torch_geometric.data import Data
 
-from mprd_pyg.relations import Relation
+from mprd_pyg.relations import Constraints, Relation, correct
 
 
 class BranchRelation(ABC):
@@ -38,3 +38,24 @@ class EachBranch(BranchRelation):
 
     def __repr__(self) -> str:
         return repr(self.relation)
+
+
+class ConstrainedBranches(BranchRelation):
+    """Another relation under must-links and cannot-links between images, which hold for all their patches.
+
+    Args:
+        base: judges the pairs.
+        constraints: of the N images.
+    """
+
+    def __init__(self, base: BranchRelation, constraints: Constraints):
+        self.base, self.constraints = base, constraints
+        self.reach, self.joint = base.reach, base.joint
+
+    def __call__(self, graphs: list[Data]) -> list[Data]:
+        """Judge by ``base`` and correct each branch."""
+        return [correct(pairs, self.constraints, graph.rows, graph.x)
+                for pairs, graph in zip(self.base(graphs), graphs, strict=True)]
+
+    def __repr__(self) -> str:
+        return f"ConstrainedBranches({self.base!r}, {self.constraints!r})"

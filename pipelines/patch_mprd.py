@@ -11,6 +11,7 @@ from mprd_pyg.data.views import training_view
 from mprd_pyg.graph import PairSubgraphs
 from mprd_pyg.models import PairClassifier
 from paul import LEARNER, PAUL
+from paul.branch_relation import ConstrainedBranches
 from paul.patch_mprd import BranchGCN, BranchGCNTraining, PatchMPRD
 from paul.surrogate_view import paul_view
 from pipelines.command_line import cli
@@ -40,10 +41,11 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     view = this.view(paul_view, "surrogate", with_surrogate=cfg.method.ipfl_weight > 0)
     learner, connect = this.learner(view), this.memory_graph(parts.knn, normalize=False)
     pairs = this.pair_book(connect, parts.subgraphs)
-    paul = PAUL(learner, connect, judge, parts.pedal, parts.ipfl, pairs, **parts.method)
+    relation = judge if this.constraints is None else ConstrainedBranches(judge, this.constraints)
+    paul = PAUL(learner, connect, relation, parts.pedal, parts.ipfl, pairs, **parts.method)
     perturbed = this.view(group="perturbed", perturbed=True)
     gcn = BranchGCNTraining(judge, learner, connect, perturbed, **cfg.gcn_training)
-    this.run(PatchMPRD(paul, gcn), relation=repr(judge))
+    this.run(PatchMPRD(paul, gcn), relation=repr(relation))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import sys
 
 from jsonargparse import Namespace
 
+from mprd_pyg.relations import KNearest
 from paul import LEARNER, PAUL
 from paul.surrogate_view import paul_view
 from pipelines.command_line import cli
@@ -32,12 +33,13 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     parts = parser.instantiate(cfg)
     meta = cfg.meta_identities if parts.relation is not None and parts.relation.needs_meta else 0
     this = TrainingRun("paul", parser, cfg, parts, meta)
+    relation = this.constrained(parts.relation or KNearest(parts.knn.k))
 
     def method_of(network, connect, pairs=None, **changed) -> PAUL:
         options = dict(parts.method) | changed
         # an image and its surrogate in the same camera's style
         view = this.view(paul_view, "surrogate", with_surrogate=options["ipfl_weight"] > 0)
-        return PAUL(this.learner(view, network), connect, parts.relation, parts.pedal, parts.ipfl, pairs, **options)
+        return PAUL(this.learner(view, network), connect, relation, parts.pedal, parts.ipfl, pairs, **options)
 
     connect = this.memory_graph(parts.knn, normalize=False)
     method = method_of(this.network, connect, this.pair_book(connect))

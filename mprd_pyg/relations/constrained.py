@@ -1,5 +1,6 @@
 """A relation that obeys must-links and cannot-links."""
 import torch
+from torch import Tensor
 from torch_geometric.data import Data
 
 from mprd_pyg.data.train_images import TrainImages
@@ -30,7 +31,7 @@ class Constrained(Relation):
 
     def __call__(self, graph: Data) -> Data:
         """Judge by ``base`` and correct."""
-        return correct(self.base(graph), graph, self.constraints)
+        return correct(self.base(graph), self.constraints, graph.rows, graph.x)
 
     def check(self, images: TrainImages) -> None:
         """What ``base`` cannot judge; constraints of another number of images."""
@@ -51,28 +52,30 @@ def constrain(relation: Relation, constraints: Constraints) -> Relation:
     return Constrained(relation, constraints)
 
 
-def correct(pairs: Data, graph: Data, constraints: Constraints) -> Data:
+def correct(pairs: Data, constraints: Constraints, rows: Tensor, x: Tensor | None = None) -> Data:
     """Believe must-links, with likelihood 1, and not cannot-links, with likelihood 0.
 
     Must-links that were not judged are added.
 
     Args:
         pairs: a relation's answer.
-        graph: that it was given: ``rows`` and ``x``.
-        constraints: of its nodes.
+        constraints: of the N nodes.
+        rows: (R,) nodes whose pairs were asked for.
+        x: (N, d) features, whose products are the similarities of what is added; NaN without.
     """
     edges, device = pairs.edge_index, pairs.edge_index.device
     different = constraints.different(edges)
     kept = ~constraints.same(edges)
     order, first, size = (tensor.to(device) for tensor in constraints.members)
-    component = constraints.component.to(device)[graph.rows]
+    component = constraints.component.to(device)[rows]
     owner, place = ragged_arange(first[component], size[component])
-    linked = torch.stack([order[place], graph.rows[owner]])
+    linked = torch.stack([order[place], rows[owner]])
     linked = linked[:, linked[0] != linked[1]]
     likelihood = pairs.likelihood.masked_fill(different, 0)[kept]
     ones = torch.ones(linked.shape[1], dtype=likelihood.dtype, device=device)
-    answer = judged(graph, torch.cat([edges[:, kept], linked], dim=1),
-                    torch.cat([pairs.edge_attr[kept], pair_similarity(graph.x, linked.T).to(pairs.edge_attr)]),
+    similarity = torch.full_like(ones, torch.nan) if x is None else pair_similarity(x, linked.T)
+    answer = judged(pairs, torch.cat([edges[:, kept], linked], dim=1),
+                    torch.cat([pairs.edge_attr[kept], similarity.to(pairs.edge_attr)]),
                     torch.cat([likelihood, ones]), torch.cat([(pairs.believed & ~different)[kept], ones.bool()]))
     for key in set(pairs.keys()) - {*PAIR_FIELDS, "num_nodes"}:  # such as the groups of Groups
         answer[key] = pairs[key]

@@ -1,6 +1,5 @@
 """Groups that obey must-links and cannot-links."""
 import numpy as np
-import torch
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch_geometric.data import Data

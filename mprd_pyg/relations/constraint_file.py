@@ -49,7 +49,8 @@ def read_statements(file: str | Path) -> list[Statement]:
         rows = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
         header = next(rows, None)
         if header is None or tuple(name.strip() for name in header) != HEADER:
-            raise ValueError(f"{file} line 1: the header must be {','.join(HEADER)}, got {','.join(header or [])!r:.80}")
+            raise ValueError(f"{file} line 1: the header must be {','.join(HEADER)}, got "
+                             f"{','.join(header or [])!r:.80}")
         said: dict[frozenset[str], Statement] = {}
         for row in rows:
             if not row:
@@ -79,13 +80,22 @@ def read_constraints(file: str | Path | None, paths: Sequence[str], same_group: 
         same_group: (N,) tracklets, see :class:`Constraints`.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`read_statements`; a path that no image has, or a contradiction, with
-            the chain of must-links that makes it.
+        FileNotFoundError, ValueError: see :func:`read_statements` and :func:`constraints_of`.
+    """
+    return constraints_of([] if file is None else read_statements(file), paths, same_group, file)
+
+
+def constraints_of(statements: Sequence[Statement], paths: Sequence[str], same_group: Tensor | None = None,
+                   file: str | Path | None = None) -> Constraints:
+    """As :func:`read_constraints`, of what stands in ``file``, which is named in errors only.
+
+    Raises:
+        ValueError: a path that no image has, or a contradiction, with the chain of must-links that makes it.
     """
     row = {path: place for place, path in enumerate(paths)}
     said: dict[str, list[tuple[int, int]]] = {verdict: [] for verdict in VERDICTS}
     line: dict[tuple[int, int], int] = {}
-    for statement in [] if file is None else read_statements(file):
+    for statement in statements:
         for path in statement[:2]:
             if path not in row:
                 near = difflib.get_close_matches(path, row, 1, 0) if len(row) < 100_000 else []

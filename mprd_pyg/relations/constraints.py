@@ -80,19 +80,13 @@ class Constraints:
         """(P,) whether pairs (2, P) of rows are different for certain."""
         return torch.isin(self._key(self.component.to(pairs.device)[pairs]), self._apart.to(pairs.device))
 
-    def with_pair(self, first: int, second: int, same: bool) -> "Constraints":
-        """One pair more; raises :class:`ContradictionError` where the others say the opposite."""
-        pair, component = torch.tensor([[first], [second]]), self.component
-        if same and bool(self.different(pair)):
-            ends = component[self.cannot]
-            joined = (ends == component[pair]).all(0) | (ends == component[pair].flip(0)).all(0)
-            a, b = self.cannot[:, joined][:, 0].tolist()
-            if component[a] != component[first]:
-                a, b = b, a
-            raise ContradictionError(self.chain(a, first) + self.chain(second, b))
-        new = [self.must, pair] if same else [self.must]
-        return Constraints(torch.cat(new, 1), self.cannot if same else torch.cat([self.cannot, pair], 1),
-                           self.num_images)
+    def first(self, count: int) -> "Constraints":
+        """What these say of the rows 0 ... count - 1, chains over the others included."""
+        component = self.component[:count]
+        inside = torch.full((self.num_images,), -1)  # of each component, a row among the first
+        inside[component] = torch.arange(count)
+        cannot = inside[self.component[self.cannot]]
+        return Constraints(chain_groups(component), cannot[:, (cannot >= 0).all(0)], count)
 
     @cached_property
     def members(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -114,11 +108,6 @@ def chain_groups(group: Tensor) -> Tensor:
     order = order[group[order] >= 0]
     linked = group[order[1:]] == group[order[:-1]]
     return torch.stack([order[:-1][linked], order[1:][linked]])
-
-
-def no_pairs() -> Tensor:
-    """(2, 0) rows."""
-    return torch.zeros(2, 0, dtype=torch.long)
 
 
 def pairs_of(pairs: Sequence[tuple[int, int]]) -> Tensor:

@@ -35,10 +35,10 @@ def informative_pairs(pairs: Data, group: Tensor, constraints: Constraints, numb
 
     Two groups A and B between which pairs were judged might be one: *same* would regroup |A| |B| pairs, and its
     chance is taken to be :math:`\sqrt{m M}`, m being the mean likelihood between the two and M the largest. A group
-    might be two, S and T, one of the joins of its average-linkage tree: *different* would regroup |S| |T| pairs, and its
-    chance is taken to be :math:`(1 - m / c)^2`, 0 from m = c on. The product is the gain. Asked are the two images with
-    most likelihood to their own sides. Pairs that were not judged have likelihood 0. What the constraints imply is never
-    asked; of two groups, and of one, one question at a time.
+    might be two, S and T, one of the joins of its average-linkage tree: *different* would regroup |S| |T| pairs, and
+    its chance is taken to be :math:`(1 - m / c)^2`, 0 from m = c on. The product is the gain. Asked are the two images
+    with most likelihood to their own sides. Pairs that were not judged have likelihood 0. What the constraints imply
+    is never asked; of two groups, and of one, one question at a time.
 
     Ask a few, add the answers to the constraints, group anew, and call again.
 
