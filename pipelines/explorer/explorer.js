@@ -177,6 +177,8 @@ export default {
       for (const edge of scene.edges) put(svg, "path", { d: edge.d, fill: "none", stroke: edge.colour,
         "stroke-width": edge.width, "stroke-opacity": edge.opacity, "stroke-linecap": "round" });
       for (const node of scene.nodes) drawNode(svg, node, scene);
+      if (!scene.nodes.some((node) => node.root === null && node.side === 0)) put(svg, "text",
+        { x: scene.middle[0], y: scene.middle[1], class: "more" }, "no shared neighbours");
       for (const { x, y, count } of scene.more) put(svg, "text", { x, y, class: "more" }, `+${count} more`);
       put(stage, "div", { class: "graph" },
         `${scene.graph}. Shared neighbours stand in the middle; click a neighbour to walk on to that pair.`);
