@@ -24,10 +24,11 @@ def pair_scene(data: Data, image: Callable[[int], str], aspect: float = 2.0, mos
         most: nodes shown.
 
     Returns:
-        ``width``, ``height``; ``middle``, x and y between the roots; ``nodes``, each with ``row``, ``root`` (0, 1 or None), ``side`` (which root it is nearer
-        to: -1 the first, 1 the second, 0 both), ``x``, ``y`` (its middle), ``w``, ``h``, ``image``, ``label`` (DRNL),
-        ``badge`` and ``frame`` (colours) [, ``camera``]; ``edges``, each with ``d`` (an SVG path), ``colour``,
-        ``width`` and ``opacity``; ``more``: ``x``, ``y`` and ``count`` of nodes left out.
+        ``width``, ``height``; ``middle``, x and y between the roots; ``nodes``, each with ``row``, ``root`` (0, 1 or
+        None), ``side`` (which root it is nearer to: -1 the first, 1 the second, 0 both), ``x``, ``y`` (its middle),
+        ``w``, ``h``, ``image``, ``label`` (DRNL), ``badge`` and ``frame`` (colours), ``camera`` or None; ``edges``,
+        each with ``d`` (an SVG path), ``colour``, ``width`` and ``opacity``; ``more``: ``x``, ``y`` and ``count`` of
+        nodes left out.
     """
     layout, side, roots, edges, strength, _ = arrange(data, most, aspect)
     width, height = (UNIT * extent for extent in layout.extent)
@@ -48,7 +49,8 @@ def pair_scene(data: Data, image: Callable[[int], str], aspect: float = 2.0, mos
                                                           key=lambda mark: mark.order)]
     more = [dict(zip("xy", place((x, y)), strict=True), count=count) for x, y, count in layout.more]
     middle = place(layout.centre[list(roots)].mean(0))
-    return {"width": round(width), "height": round(height), "middle": middle, "nodes": nodes, "edges": drawn, "more": more}
+    return {"width": round(width), "height": round(height), "middle": middle,
+            "nodes": nodes, "edges": drawn, "more": more}
 
 
 def _svg_path(curve: Curve, place: Callable[[np.ndarray], tuple[float, float]]) -> str:

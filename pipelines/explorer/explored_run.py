@@ -49,13 +49,14 @@ class ExploredRun:
         each = pairs.groupby(["first", "second", "turned"]).mean()
         both = each.groupby(["first", "second"]).max()
         both["truth"], both["believed"] = both["truth"].astype("boolean"), both["believed"] >= 0.5
-        return both[(both.index.get_level_values(1) < self.rows)]
+        return both[both.index.get_level_values(1) < self.rows]
 
     def as_data(self, epoch: int) -> Data:
         """The same as judged pairs, as a relation returns them, but that each pair is there once."""
         table = self.table(epoch)
         edges = torch.tensor(np.array(table.index.tolist(), dtype=np.int64).reshape(-1, 2)).T
-        columns = {name: torch.from_numpy(table[name].to_numpy(np.float32, copy=True)) for name in ("similarity", "likelihood")}
+        columns = {name: torch.from_numpy(table[name].to_numpy(np.float32, copy=True))
+                   for name in ("similarity", "likelihood")}
         return Data(edge_index=edges, edge_attr=columns["similarity"], likelihood=columns["likelihood"],
                     believed=torch.from_numpy(table["believed"].to_numpy(bool, copy=True)), num_nodes=self.rows)
 

@@ -23,7 +23,8 @@ def nothing(count):
 def blocks(*sizes, inside=0.9):
     """Likelihoods of complete groups of these sizes, one after the other."""
     ends = np.cumsum([0, *sizes]).tolist()
-    return {pair: inside for start, end in itertools.pairwise(ends) for pair in itertools.combinations(range(start, end), 2)}
+    return {pair: inside for start, end in itertools.pairwise(ends)
+            for pair in itertools.combinations(range(start, end), 2)}
 
 
 def test_the_larger_groups_come_first_and_their_central_images_are_asked():
