@@ -186,6 +186,8 @@ class PairExplorer(anywidget.AnyWidget):
             ValueError: earlier statements imply the opposite, or it is no verdict.
         """
         pair = tuple(self.shown["pair"]) if first is None else tuple(sorted((first, second)))
+        if verdict not in VERDICTS:
+            raise ValueError(f"one of {', '.join(VERDICTS)} can be said, got {verdict!r}")
         self._read()  # somebody else may have written meanwhile
         path, other = (self.explored.paths[row] for row in pair)
         before = [one for one in self._statements if {one.path, one.other} != {path, other}]
