@@ -73,7 +73,10 @@ def correct(pairs: Data, constraints: Constraints, rows: Tensor, x: Tensor | Non
     linked = linked[:, linked[0] != linked[1]]
     likelihood = pairs.likelihood.masked_fill(different, 0)[kept]
     ones = torch.ones(linked.shape[1], dtype=likelihood.dtype, device=device)
-    similarity = torch.full_like(ones, torch.nan) if x is None else pair_similarity(x, linked.T)
+    similarity = torch.full_like(ones, torch.nan)
+    if x is not None:
+        nodes, place = linked.unique(return_inverse=True)  # few rows, where x lies on another device
+        similarity = pair_similarity(x[nodes], place.T)
     answer = judged(pairs, torch.cat([edges[:, kept], linked], dim=1),
                     torch.cat([pairs.edge_attr[kept], similarity.to(pairs.edge_attr)]),
                     torch.cat([likelihood, ones]), torch.cat([(pairs.believed & ~different)[kept], ones.bool()]))
