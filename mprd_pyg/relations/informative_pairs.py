@@ -57,9 +57,8 @@ def informative_pairs(pairs: Data, group: Tensor, constraints: Constraints, numb
     order = np.argsort(label, kind="stable")
     first = np.cumsum(size) - size
 
-    joining = _joins(likelihood, label, size, constraints)
     found = [(gain, True, order[first[a]:first[a] + size[a]], order[first[b]:first[b] + size[b]])
-             for a, b, gain in joining[:number]]
+             for a, b, gain in _joins(likelihood, label, size, constraints, number)]
     component = constraints.component.numpy()
     for number_of_group in np.argsort(-size, kind="stable"):
         most = size[number_of_group] ** 2 / 4
@@ -75,8 +74,9 @@ def informative_pairs(pairs: Data, group: Tensor, constraints: Constraints, numb
                             torch.tensor([joins for _, joins, *_ in found], dtype=torch.bool))
 
 
-def _joins(likelihood: csr_matrix, label: np.ndarray, size: np.ndarray, constraints: Constraints) -> list[tuple]:
-    """Pairs of groups that might be one, with the gain, the largest first."""
+def _joins(likelihood: csr_matrix, label: np.ndarray, size: np.ndarray, constraints: Constraints,
+           number: int) -> list[tuple]:
+    """The pairs of groups that might be one, with the largest gains."""
     links = likelihood.tocoo()
     ends = np.sort(label[np.stack([links.row, links.col])], axis=0)
     across = (links.row < links.col) & (ends[0] < ends[1])
@@ -89,7 +89,7 @@ def _joins(likelihood: csr_matrix, label: np.ndarray, size: np.ndarray, constrai
     a, b = key // max(len(size), 1), key % max(len(size), 1)
     pairs = size[a] * size[b]
     gain = pairs * np.sqrt(total / pairs * largest)
-    best = np.argsort(-gain, kind="stable")
+    best = np.argsort(-gain, kind="stable")[:number]
     return list(zip(a[best].tolist(), b[best].tolist(), gain[best].tolist(), strict=True))
 
 

@@ -28,8 +28,11 @@ function verdictOf(said) {
 
 export default {
   render({ model, el }) {
-    const send = (action, ...values) => model.send({ do: action, with: values });
     const root = put(el, "div", { class: "pair-explorer", tabindex: 0, "data-lm-suppress-shortcuts": "true" });
+    const send = (action, ...values) => {
+      root.focus({ preventScroll: true });  // what was clicked is drawn anew, and the keys must not go to the notebook
+      model.send({ do: action, with: values });
+    };
     const bar = put(root, "div", { class: "bar" });
     const body = put(root, "div", { class: "body" });
     const list = put(put(body, "div", { class: "side" }), "div", { class: "list", role: "listbox" });
@@ -218,7 +221,6 @@ export default {
       event.stopPropagation();  // the notebook has other uses for these keys
       if (action) {
         event.preventDefault();
-        root.focus({ preventScroll: true });  // what had the focus is drawn anew
         action();
       }
     });
