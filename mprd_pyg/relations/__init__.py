@@ -1,7 +1,7 @@
 """Relations: from a kNN graph to the pairs that are believed to show the same person."""
 from mprd_pyg.relations.base import Relation, believed_graph, concat_pairs, pair_fields
-from mprd_pyg.relations.constrained_relation import Constrained, constrain, correct
 from mprd_pyg.relations.constrained_groups import ConstrainedGroups
+from mprd_pyg.relations.constrained_relation import Constrained, constrain, correct
 from mprd_pyg.relations.constraint_file import (
     VERDICTS,
     Statement,

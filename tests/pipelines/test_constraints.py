@@ -10,15 +10,17 @@ from pipelines.command_line import cli
 from pipelines.runs.run import Run
 
 SMALL = ["--data.height", "48", "--data.width", "24", "--progress", "false", "--accelerator", "cpu", "--method.epochs",
-         "1", "--network.weights", "null", "--meta_identities", "2", "--data.card", "synthetic", "--knn.k", "3"]
-ONE = ["--network.arch", "resnet18", "--network.last_stage", "2", "--learner.batch_size", "8"]
+         "1", "--network.weights", "null", "--meta_identities", "2", "--data.card", "synthetic", "--knn.k", "3",
+         "--pretrain", "false"]
+ONE = ["--network.arch", "resnet18", "--network.last_stage", "2", "--learner.batch_size", "8",
+       "--camera_style", "none"]
 COMMANDS = {
     "mprd": (mprd, [*ONE, "--gcn.hidden", "8"]),
     "mprd_relation": (mprd, [*ONE, "--relation", "KNearest", "--relation.k", "2"]),
     "cluster_contrast": (cluster_contrast, [*ONE, "--groups", "Groups", "--groups.base", "KReciprocalJaccard",
                                             "--groups.finder", "ConnectedComponents"]),
-    "paul": (paul, ["--pretrain", "false", "--ipfl.r", "2"]),
-    "patch_mprd": (patch_mprd, ["--pretrain", "false", "--ipfl.r", "2", "--gcn.hidden", "8"]),
+    "paul": (paul, ["--ipfl.r", "2"]),
+    "patch_mprd": (patch_mprd, ["--ipfl.r", "2", "--gcn.hidden", "8"]),
 }
 
 
@@ -32,8 +34,7 @@ def run(name, root, out, *argv):
 def test_what_is_said_is_believed(name, pedestrians, tmp_path):
     root, file, out = pedestrians(identities=(5, 4)), tmp_path / "said.csv", tmp_path / "out"
     paths = sorted(f"bounding_box_train/{path.name}" for path in (root / "bounding_box_train").iterdir())
-    unsaid = [path for path in paths if path]
-    same, different = [unsaid[0], unsaid[5], unsaid[10]], (unsaid[0], unsaid[1])
+    same, different = [paths[0], paths[5], paths[10]], (paths[0], paths[1])
     append_statements(file, [(same[0], same[1], "same"), (same[1], same[2], "same"), (*different, "different")])
     assert run(name, root, out, "--constraints", file) == 0
     opened = Run(out)
