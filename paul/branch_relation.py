@@ -5,7 +5,7 @@ import torch
 from torch_geometric.data import Data
 
 from mprd_pyg.data.train_images import TrainImages
-from mprd_pyg.relations import Relation
+from mprd_pyg.relations import Constraints, Relation, correct
 from mprd_pyg.relations.base import judged
 
 
@@ -83,3 +83,24 @@ class AgreeingBranches(EachBranch):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.relation!r}, share={self.share})"
+
+
+class ConstrainedBranches(BranchRelation):
+    """Another relation under must-links and cannot-links between images, which hold for all their patches.
+
+    Args:
+        base: judges the pairs.
+        constraints: of the N images.
+    """
+
+    def __init__(self, base: BranchRelation, constraints: Constraints):
+        self.base, self.constraints = base, constraints
+        self.reach, self.joint = base.reach, base.joint
+
+    def __call__(self, graphs: list[Data]) -> list[Data]:
+        """Judge by ``base`` and correct each branch."""
+        return [correct(pairs, self.constraints, graph.rows, graph.x)
+                for pairs, graph in zip(self.base(graphs), graphs, strict=True)]
+
+    def __repr__(self) -> str:
+        return f"ConstrainedBranches({self.base!r}, {self.constraints!r})"

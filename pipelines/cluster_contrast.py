@@ -7,7 +7,7 @@ import sys
 
 from jsonargparse import Namespace
 
-from mprd_pyg.cluster_contrast import LEARNER, ClusterContrast
+from mprd_pyg.cluster_contrast import LEARNER, ClusterContrast, default_groups
 from mprd_pyg.data.views import training_view
 from mprd_pyg.models import ImageEmbedder
 from mprd_pyg.relations import Groups
@@ -36,7 +36,8 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     parts = parser.instantiate(cfg)
     this = TrainingRun("cluster_contrast", parser, cfg, parts)
     learner, connect = this.learner(this.view()), this.memory_graph(parts.knn)
-    this.run(ClusterContrast(learner, connect, parts.groups, this.pair_book(connect), **parts.method))
+    groups = this.constrained(parts.groups or default_groups())
+    this.run(ClusterContrast(learner, connect, groups, this.pair_book(connect), **parts.method))
 
 
 if __name__ == "__main__":

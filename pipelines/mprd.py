@@ -51,6 +51,7 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     if by_gcn:
         relation = GCNRelation(PairClassifier(this.network.dim, **cfg.gcn), parts.subgraphs, **parts.judge)
         gcn = GCNTraining(relation, learner, connect, this.view(make, perturbed=True), **parts.gcn_training)
+    relation = this.constrained(relation)
     method = MPRD(learner, connect, relation, this.pair_book(connect, parts.subgraphs), gcn, parts.loss, **parts.method)
     this.run(method, relation=repr(relation))
 

@@ -12,6 +12,7 @@ from mprd_pyg.graph import PairSubgraphs
 from mprd_pyg.models import PairClassifier
 from paul import LEARNER, PAUL
 from paul.branch_loss import BranchLoss
+from paul.branch_relation import ConstrainedBranches
 from paul.patch_mprd import BranchGCN, BranchGCNTraining, PatchMPRD
 from paul.surrogate_view import paul_view
 from pipelines.command_line import cli
@@ -42,10 +43,11 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     learner, connect = this.learner(view), this.memory_graph(parts.knn, normalize=False)
     pairs = this.pair_book(connect, parts.subgraphs)
     pedal = parts.pedal if parts.loss is None else BranchLoss(parts.loss)
-    paul = PAUL(learner, connect, judge, pedal, parts.ipfl, pairs, **parts.method)
+    relation = judge if this.constraints is None else ConstrainedBranches(judge, this.constraints)
+    paul = PAUL(learner, connect, relation, pedal, parts.ipfl, pairs, **parts.method)
     perturbed = this.view(group="perturbed", perturbed=True)
     gcn = BranchGCNTraining(judge, learner, connect, perturbed, **cfg.gcn_training)
-    this.run(PatchMPRD(paul, gcn), relation=repr(judge))
+    this.run(PatchMPRD(paul, gcn), relation=repr(relation))
 
 
 if __name__ == "__main__":

@@ -15,14 +15,19 @@ from mprd_pyg.training import Learner, MemoryGraph, PairBook, Phase, StepSchedul
 LEARNER = {"trunk_lr": 3.5e-4, "new_lr": 3.5e-4, "optimizer": "adam"}
 
 
+def default_groups() -> Groups:
+    """DBSCAN (at least 4 neighbours nearer than 0.6) on 1 - the Jaccard similarity of k-reciprocal neighbours."""
+    return Groups(KReciprocalJaccard(threshold=0.4, camera_aware=False), DBSCAN(0.6, 4))
+
+
 class ClusterContrast:
     """Each epoch groups all images, then pulls every image to its group's row and away from the other groups'.
 
     Args:
         learner: the network, an :class:`ImageEmbedder`; the batches are those of :func:`group_batches`.
         connect: holds the features of all images, as they are when the epoch begins.
-        groups: how images are grouped; by default DBSCAN (at least 4 neighbours nearer than 0.6) on 1 - the Jaccard
-            similarity of k-reciprocal neighbours. Images without a group sit the epoch out.
+        groups: how images are grouped; by default as by :func:`default_groups`. Images without a group sit the epoch
+            out.
         pairs: where the pairs within groups are kept.
         groups_per_batch: P.
         images_per_group: Z.
@@ -38,7 +43,7 @@ class ClusterContrast:
     def __init__(self, learner: Learner, connect: MemoryGraph, groups: Groups | None = None,
                  pairs: PairBook | None = None, groups_per_batch: int = 16, images_per_group: int = 16,
                  steps: int | None = None, momentum: float = 0.1, temperature: float = 0.05, epochs: int = 50):
-        self.groups = groups or Groups(KReciprocalJaccard(threshold=0.4, camera_aware=False), DBSCAN(0.6, 4))
+        self.groups = groups or default_groups()
         self.groups.base.check(learner.images)
         self.learner, self.connect, self.epochs = learner, connect, epochs
         self.pairs, self.steps = pairs or PairBook(learner.images), steps

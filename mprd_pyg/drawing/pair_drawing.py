@@ -5,14 +5,13 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 from PIL import Image
 from torch_geometric.data import Data
 
-from mprd_pyg.drawing.pair_layout import lay_out, sides
+from mprd_pyg.drawing.arrangement import arrange
 from mprd_pyg.drawing.pair_marks import (
     BADGES,
     DPI,
@@ -71,18 +70,9 @@ def draw_pair(data: Data, most: int = 40, image: Callable[[int], Image.Image] | 
     Raises:
         FileNotFoundError: an image is not where ``data.path`` says.
     """
-    roots = tuple(int(root) for root in data.root_index.flatten())
-    edges = data.edge_index.cpu().numpy()
-    similarity = _similarity(data)
-    low, high = _range(similarity)
-    strength = None if similarity is None else np.clip((similarity - low) / (high - low), 0, 1)
-    weight = np.zeros(data.num_nodes)
-    near = np.isin(edges, roots).any(0) * edges.shape[1]  # the roots' own neighbours before theirs
-    np.add.at(weight, edges[0], near + (1 if strength is None else strength))
     thumbnails = Thumbnails(data, image)
-    aspect = thumbnails.aspect(roots)
-    side = sides(edges, roots, data.num_nodes)
-    layout = lay_out(side, weight, most, aspect)
+    aspect = thumbnails.aspect(data.root_index.flatten().tolist())
+    layout, side, roots, edges, strength, span = arrange(data, most, aspect)
     width, height = layout.extent
     listed = {} if statistics is None else dict(statistics)
     full, aside = max(width, NARROWEST), ASIDE if listed else 0
@@ -101,7 +91,7 @@ def draw_pair(data: Data, most: int = 40, image: Callable[[int], Image.Image] | 
         axes.add_patch(FancyBboxPatch((x - 0.35, y - 0.3), 0.7, 0.6, "round,pad=0.12", fc=PALE, ec="none", zorder=3))
         axes.text(x, y, f"+{count}\nmore", ha="center", va="center", fontsize=6.5, color=INK, zorder=4)
     _header(axes, data, title, width / 2, height)
-    _footer(axes, data, None if similarity is None else (low, high), width / 2)
+    _footer(axes, data, span, width / 2)
     for line, (name, value) in enumerate(listed.items()):
         left, y = (width + full) / 2, height / 2 + ((len(listed) - 1) / 2 - line) * min(0.6, height / len(listed))
         axes.text(left, y, name.replace("_", " "), va="center", fontsize=9, color=FAINT)
@@ -109,24 +99,6 @@ def draw_pair(data: Data, most: int = 40, image: Callable[[int], Image.Image] | 
     axes.set_xlim((width - full) / 2, (width + full) / 2 + aside)
     axes.set_ylim(-FOOTER, height + HEADER)
     return picture
-
-
-def _similarity(data: Data) -> np.ndarray | None:
-    """(E,) similarity along each edge."""
-    if data.get("edge_attr") is not None:
-        return data.edge_attr.detach().cpu().numpy()
-    if data.get("x") is None:
-        return None
-    x = F.normalize(data.x.detach().float(), dim=1)
-    return (x[data.edge_index[0]] * x[data.edge_index[1]]).sum(1).cpu().numpy()
-
-
-def _range(similarity: np.ndarray | None) -> tuple[float, float]:
-    """Least and largest similarity, a little apart."""
-    if similarity is None or not len(similarity):
-        return 0.0, 1.0
-    low, high = float(similarity.min()), float(similarity.max())
-    return (low, high) if high - low > 1e-6 else (low - 0.5, high + 0.5)
 
 
 def _header(axes: Axes, data: Data, title: str | None, x: float, y: float) -> None:

@@ -1,6 +1,7 @@
 """The marks of a pair's picture: tiles with frames and badges, and the edges between them."""
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePath
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,12 +21,21 @@ BADGES = ("#8a909b", "#22262e", "#6d3fa8", "#a23f8f", "#bf4f74", "#c9704f")  # b
 TILE, DPI = 0.6, 150  # inches per tile width, pixels per inch
 
 
-def draw_edges(axes: Axes, layout: PairLayout, edges: np.ndarray, strength: np.ndarray | None,
-               roots: tuple[int, int]) -> None:
-    """Curves from the roots to their neighbours, and thin lines between other nodes, beneath the tiles.
+class EdgeMark(NamedTuple):
+    """How an edge is drawn; ``width`` in points, ``order`` from below to above."""
+
+    curve: Curve
+    colour: tuple[float, float, float, float]
+    width: float
+    opacity: float
+    order: float
+
+
+def edge_marks(layout: PairLayout, edges: np.ndarray, strength: np.ndarray | None,
+               roots: tuple[int, int]) -> Iterator[EdgeMark]:
+    """Curves from the roots to their neighbours, and thin lines between other nodes, the strongest last.
 
     Args:
-        axes: in the layout's units.
         layout: of the nodes.
         edges: (2, E), each in both directions.
         strength: (E,) in [0, 1], how dark and wide; None for all alike.
@@ -34,15 +44,22 @@ def draw_edges(axes: Axes, layout: PairLayout, edges: np.ndarray, strength: np.n
     strength = np.full(edges.shape[1], 0.45) if strength is None else strength
     shown = ~np.isnan(layout.centre[:, 0])
     faint = 0.6 if edges.shape[1] < 160 else 0.35
-    for e in np.argsort(strength, kind="stable"):  # the strongest on top
+    for e in np.argsort(strength, kind="stable"):
         a, b = (int(end) for end in edges[:, e])
         if a > b and b not in roots or a in roots or not (shown[a] and shown[b]):
             continue  # each edge once, from its root if it has one
         curve = _from_root(layout, b, a) if b in roots else _between(layout, a, b)
         low, wide = (0.9, 3.2) if b in roots else (0.5, 1.2)
-        axes.add_patch(PathPatch(curve, fc="none", ec=EDGES(float(strength[e])), capstyle="round",
-                                 lw=low + wide * float(strength[e]), alpha=0.95 if b in roots else faint,
-                                 zorder=(2 if b in roots else 1) + 0.5 * float(strength[e])))
+        yield EdgeMark(curve, EDGES(float(strength[e])), low + wide * float(strength[e]),
+                       0.95 if b in roots else faint, (2 if b in roots else 1) + 0.5 * float(strength[e]))
+
+
+def draw_edges(axes: Axes, layout: PairLayout, edges: np.ndarray, strength: np.ndarray | None,
+               roots: tuple[int, int]) -> None:
+    """Draw :func:`edge_marks` beneath the tiles; ``axes`` in the layout's units."""
+    for mark in edge_marks(layout, edges, strength, roots):
+        axes.add_patch(PathPatch(mark.curve, fc="none", ec=mark.colour, capstyle="round", lw=mark.width,
+                                 alpha=mark.opacity, zorder=mark.order))
 
 
 def _from_root(layout: PairLayout, root: int, node: int) -> Curve:
@@ -80,7 +97,7 @@ class Thumbnails:
             return self.image(int(self.data.n_id[node])).convert("RGB")
         return open_rgb(self.data.path[node]) if self.data.get("path") is not None else None
 
-    def aspect(self, roots: tuple[int, ...]) -> float:
+    def aspect(self, roots: Sequence[int]) -> float:
         """Height over width that suits the roots' images."""
         images = [image for image in map(self, roots) if image is not None]
         return float(np.clip(np.mean([i.height / i.width for i in images]), 0.75, 3)) if images else 1.0

@@ -41,7 +41,7 @@ class ConnectedComponents(GroupFinder):
 
     def find(self, pairs: Data) -> np.ndarray:
         """SciPy's connected components."""
-        return connected_components(_symmetric(pairs, pairs.believed), directed=False)[1].astype(np.int64)
+        return connected_components(likelihood_matrix(pairs, pairs.believed), directed=False)[1].astype(np.int64)
 
 
 class DBSCAN(GroupFinder):
@@ -61,7 +61,7 @@ class DBSCAN(GroupFinder):
         from sklearn.neighbors import sort_graph_by_row_values
         if not len(pairs.believed):
             return np.full(pairs.num_nodes, -1)
-        distance = _symmetric(pairs, torch.ones_like(pairs.believed))
+        distance = likelihood_matrix(pairs)
         distance.data = np.maximum(1 - distance.data, 0)
         distance = sort_graph_by_row_values(distance, warn_when_not_sorted=False)
         finder = cluster.DBSCAN(eps=self.eps, min_samples=self.min_samples, metric="precomputed")
@@ -88,7 +88,7 @@ class MapEquation(GroupFinder):
         except ImportError as error:
             raise ImportError("MapEquation needs igraph, which is not installed: pip install 'mprd-pyg[groups]'"
                               ) from error
-        links = _symmetric(pairs, pairs.believed).tocoo()
+        links = likelihood_matrix(pairs, pairs.believed).tocoo()
         once = (links.row < links.col) & (links.data > 0)
         graph = igraph.Graph(n=links.shape[0], edges=np.stack([links.row, links.col], axis=1)[once])
         igraph.set_random_number_generator(random.Random(self.seed))
@@ -150,8 +150,9 @@ class Groups(Relation):
         return torch.cat([kept, kept.new_full((1,), -1)])[group]
 
 
-def _symmetric(pairs: Data, chosen: Tensor) -> csr_matrix:
-    """Likelihoods (N, N) of the chosen pairs as a sparse matrix; of the two directions the higher one."""
+def likelihood_matrix(pairs: Data, chosen: Tensor | None = None) -> csr_matrix:
+    """Likelihoods (N, N) of the chosen pairs (E,), or of all, sparse; of the two directions the higher one."""
+    chosen = torch.ones_like(pairs.believed) if chosen is None else chosen
     (source, node), weight = pairs.edge_index[:, chosen].cpu().numpy(), pairs.likelihood[chosen].cpu().double().numpy()
     count = pairs.num_nodes
     key = np.minimum(source, node) * count + np.maximum(source, node)

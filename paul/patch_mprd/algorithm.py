@@ -4,6 +4,7 @@ from typing import Any
 
 from mprd_pyg.training import Phase
 from paul.algorithm import PAUL
+from paul.branch_relation import ConstrainedBranches
 from paul.patch_mprd.branch_gcn import BranchGCN, BranchGCNTraining
 
 
@@ -16,12 +17,13 @@ class PatchMPRD:
     (M = 1) this is MPRD's relation in PAUL's losses.
 
     Args:
-        paul: with a :class:`BranchGCN` as its relation.
+        paul: with a :class:`BranchGCN` as its relation, which may be under constraints.
         gcn: trains that relation's GCN.
     """
 
     def __init__(self, paul: PAUL, gcn: BranchGCNTraining):
-        if not isinstance(paul.relation, BranchGCN) or gcn.relation is not paul.relation:
+        judge = paul.relation.base if isinstance(paul.relation, ConstrainedBranches) else paul.relation
+        if not isinstance(judge, BranchGCN) or gcn.relation is not judge:
             raise ValueError(f"PatchMPRD's relation is the GCN that it trains, but PAUL was given {paul.relation!r}")
         if not paul.pedal_weight:
             raise ValueError("PatchMPRD's GCN judges for L_c: pedal_weight must not be 0")

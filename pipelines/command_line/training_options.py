@@ -79,6 +79,9 @@ def add_relation_options(parser: cli.Parser, help: str | None, **knn: Any) -> No
     parser.add_class_arguments(MemoryGraph, "connect", instantiate=False, skip={"memory", "knn", "images"})
     if help is not None:
         parser.add_subclass_arguments(Relation, "relation", required=False, help=help)
+    parser.add_argument("--constraints", type=str | None, default=None,
+                        help="file of image pairs that are the same or different (path,other_path,verdict), such as "
+                             "PairExplorer writes: they outweigh what is judged")
     parser.add_argument("--meta_identities", type=int, default=5,
                         help="labelled identities for MPRD's GCN, which stay out of the losses, or for a relation that "
                              "reads them; 0 for none")

@@ -15,6 +15,7 @@ from mprd_pyg.data.views import training_view
 from mprd_pyg.graph import KNNGraph, PairSubgraphs
 from mprd_pyg.memory import FeatureMemory
 from mprd_pyg.pretraining import SupervisedPretraining
+from mprd_pyg.relations import Constraints, Relation, constrain, read_constraints
 from mprd_pyg.training import Learner, MemoryGraph, Method, PairBook, Trainer, load_checkpoint, load_weights
 from pipelines.command_line import cli
 from pipelines.command_line.dataset import DataOptions, Dataset, choose_meta, column
@@ -23,7 +24,7 @@ from pipelines.command_line.ranking import flat_metrics, nested, ranker, table_o
 from pipelines.command_line.record import RunRecord
 from pipelines.command_line.style_options import ChosenStyle
 from pipelines.report import try_report
-from pipelines.runs.run_folder import RunFolder
+from pipelines.runs.run_folder import CONSTRAINTS, RunFolder
 from pipelines.runs.subgraph_samples import SubgraphSamples
 
 
@@ -66,6 +67,7 @@ class TrainingRun:
             self.target.store(self.table), column(self.table, "camera_id"), person, torch.where(meta, person, -1),
             int((~meta).sum()) if meta_apart else len(meta), self.target.options.workers,
             column(self.table, "tracklet_id") if "tracklet_id" in self.table else None)
+        self.constraints = self._read_constraints()
         self.network, self.spec = build_network(
             cfg.network, (self.target.options.height, self.target.options.width))
         self.style = None if cfg.get("camera_style") is None else ChosenStyle(
@@ -83,6 +85,14 @@ class TrainingRun:
         except ValueError as error:
             raise type(error)(str(error).replace("--data.", f"--{key}.")) from error
 
+    def _read_constraints(self) -> Constraints | None:
+        """What ``--constraints`` and the card's tracklets say of the unlabelled images; None without either."""
+        file, tracklet = self.cfg.get("constraints"), self.images.tracklet
+        if file is None and not bool((tracklet >= 0).any()):
+            return None
+        said = read_constraints(file, self.table["path"].tolist(), tracklet)
+        return said.first(self.images.num_unlabelled)
+
     # -- parts of a method ---------------------------------------------------------------------------------------
 
     def view(self, make: Callable[..., Any] = training_view, group: str = "augmentation", **options: Any) -> Any:
@@ -97,6 +107,10 @@ class TrainingRun:
         """Of the run's network, or of another one."""
         return Learner(self.fabric, network or self.network, self.images, view, seed=self.cfg.seed,
                        **self.parts.learner)
+
+    def constrained(self, relation: Relation) -> Relation:
+        """A relation under the run's constraints."""
+        return relation if self.constraints is None else constrain(relation, self.constraints)
 
     def memory_graph(self, knn: KNNGraph, normalize: bool = True) -> MemoryGraph:
         """An empty memory of the training images, with its neighbour search."""
@@ -132,6 +146,10 @@ class TrainingRun:
         self.folder.write_text("config.yaml", self.parser.dump(saved, skip_unset=False))
         self.folder.write_table("images.parquet", self.table if self.style is None else self.style.table)
         self.folder.write_protocol(target.protocol())
+        if self.constraints is not None:
+            facts["constraints"] = {"must": self.constraints.must.shape[1], "cannot": self.constraints.cannot.shape[1]}
+        if cfg.get("constraints") and not (self.folder.path / CONSTRAINTS).exists():  # to be gone on with
+            self.folder.write_text(CONSTRAINTS, Path(cfg.constraints).read_text(encoding="utf-8"))
         if self.style is not None:
             self.style.write(self.folder.path)
             facts["camera_style"] = self.style.record

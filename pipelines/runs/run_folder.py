@@ -25,6 +25,7 @@ PACKAGES = ("mprd-pyg", "torch", "torchvision", "torch-geometric", "faiss-gpu", 
 HELD = ExitStack()  # the folders that this process works in; closed when its command or the process ends
 atexit.register(HELD.close)
 CHECKSUMS = "checksums.json"  # CRC-32 of each table, and of the one that it replaced
+CONSTRAINTS = "constraints.csv"  # what a person said of pairs of images
 Results = dict[str, RankingResult | SingleShotResult]  # by mode
 
 
