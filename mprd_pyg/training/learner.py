@@ -167,9 +167,11 @@ class Learner:
 
     def map(self, function: Callable[[Tensor], Tensor], progress: str = "") -> Tensor:
         """Apply a part of the network, in evaluation mode, to all images, meta images included: (N + Z, ...)."""
+        precision = self.fabric.strategy.precision
+
         def in_precision(images: Tensor) -> Tensor:
-            with self.fabric.autocast():
-                return function(images).float()
+            with precision.forward_context():
+                return precision.convert_output(function(precision.convert_input(images)))
         self.network.eval()
         return map_images(in_precision, self.images.store, **self._reading(), progress=progress)
 

@@ -69,13 +69,15 @@ def make(name: str, fabric: Fabric, batch_size: int = 6, **options):
         paul, BranchGCNTraining(relation, learner, connect, perturbed, batch_size=8))
 
 
-def train(method: str, out: str, resume: bool = False, stop_at: int = 0, kill_at: int = 0, kill_rank: int = 1,
+def train(method: str, out: str, precision: str = "64-true", resume: bool = False, stop_at: int = 0, kill_at: int = 0, kill_rank: int = 1,
           nan_rank: int = -1, kill_with: int = signal.SIGKILL, **options) -> None:
     """Train; write every step's figures and believed pairs. ``stop_at`` asks one process to stop at that step,
     ``kill_at`` kills ``kill_rank`` there, and ``nan_rank`` embeds NaN."""
     options.pop("processes")
     size = processes.count()
-    fabric = Fabric(accelerator="cpu", devices=size, **(
+    if precision == "64-true":  # beyond rounding, which random networks amplify from step to step
+        torch.set_default_dtype(torch.float64)
+    fabric = Fabric(accelerator="cpu", devices=size, precision=precision, **(
         {} if size == 1 else {"strategy": DDPStrategy(broadcast_buffers=False)}))
     fabric.launch()
     trained, steps = make(method, fabric, **options), []
