@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import torch.distributed as dist
@@ -26,6 +27,8 @@ def started_together() -> int:
 
 def speaks_first() -> bool:
     """Whether no process of the run has told the user yet why it ends; the next to ask hears that one has."""
+    if _said is None and os.environ.get("RANK", "0") != "0":
+        time.sleep(1)  # before they join: if rank 0 has the same to say, torchrun ends this process first
     return _said is None or _said()
 
 
@@ -82,9 +85,10 @@ def join(backend: str, about: dict[str, str], explain: Callable[[str], str]) -> 
 
 
 def leave() -> None:
-    """End the watch of this process, which has nothing more to do with the others."""
+    """Leave the others, with whom nothing more is to be done together."""
     if _watch is not None:
         _watch.leave()
+        dist.destroy_process_group()
 
 
 def _first(store: dist.Store) -> bool:
@@ -139,10 +143,8 @@ class Watch(threading.Thread):
     def leave(self) -> None:
         """Tell the watching process that this one has left, and stop."""
         self.left.set()
-        try:
+        with suppress(RuntimeError):
             self.store.set(f"beat/{self.rank}", "left")
-        except RuntimeError:
-            pass
 
     def _end(self, reason: str) -> None:
         if speaks_first():
