@@ -70,9 +70,13 @@ def join(backend: str, about: dict[str, str], explain: Callable[[str], str]) -> 
     if missing:
         raise ValueError(f"of {size} processes {', '.join(map(str, missing))} did not come within {JOINING} seconds: "
                          f"start them too, or torchrun with fewer")
-    first = json.loads(store.get("about/0"))
-    for other in range(1, size):
-        for what, value in json.loads(store.get(f"about/{other}")).items():
+    abouts = [json.loads(store.get(f"about/{other}")) for other in range(size)]
+    first = abouts[0]
+    store.set(f"read/{rank}", "")
+    for other in range(size if own else 0):  # what process 0 serves goes with it: all must have read it
+        _arrives(store, f"read/{other}", until)
+    for other, about in enumerate(abouts):
+        for what, value in about.items():
             if value != first.get(what):
                 raise ValueError(f"process {other} has other {what} than process 0 ({value} and {first.get(what)}): "
                                  f"start all {size} processes alike")
