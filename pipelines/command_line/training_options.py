@@ -33,7 +33,7 @@ def training_parser(name: str, description: str, learner: dict[str, Any] | None 
     parser.add_argument("--evaluate_every", type=int, default=5, help="epochs; 0: at the end only")
     parser.add_argument("--checkpoint_every", type=int, default=0, help="steps between checkpoints in an epoch")
     parser.add_argument("--sync_batchnorm", type=bool, default=True,
-                        help="BatchNorm statistics of the whole batch where several processes share it on CUDA devices; "
+                        help="BatchNorm statistics of the whole batch where processes share it on CUDA devices; "
                              "elsewhere they are each process's own, or frozen by learner.freeze_batchnorm")
     parser.add_argument("--compile", type=bool, default=False, help="compile the trunk (torch.compile)")
     parser.add_function_arguments(write_synthetic, "synthetic", skip=SYNTHETIC)
