@@ -4,7 +4,7 @@ import socket
 import pytest
 
 from mprd_pyg import process_group
-from pipelines import cards, mprd
+from pipelines import mprd
 from pipelines.command_line import cli
 from pipelines.command_line.launch import code_hash, options_hash
 
@@ -17,7 +17,7 @@ def started_by_torchrun(monkeypatch):
 
 
 def test_a_command_of_one_process_refuses_to_be_started_twice(started_by_torchrun, capsys):
-    assert cli.main(cards.make_parser(), cards.run, []) == 2
+    assert cli.main(cli.make_parser("python -m pipelines.one", "one process"), pytest.fail, []) == 2
     assert capsys.readouterr().err.endswith("this command runs in one process, not 2: start it without torchrun\n")
 
 
