@@ -96,10 +96,15 @@ def leave() -> None:
 
 
 def _first(store: dist.Store) -> bool:
-    try:
-        return store.add("said", 1) == 1
-    except RuntimeError:  # it went with process 0
-        return True
+    answer: list[bool] = []
+
+    def ask() -> None:
+        with suppress(RuntimeError):  # the store went with process 0
+            answer.append(store.add("said", 1) == 1)
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(BEAT)  # for ever, where the process that serves the store is stopped
+    return all(answer)
 
 
 def _arrives(store: dist.Store, key: str, until: float) -> bool:
@@ -126,23 +131,26 @@ class Watch(threading.Thread):
     def __init__(self, store: dist.Store, rank: int, size: int, explain: Callable[[str], str]):
         super().__init__(name="watch", daemon=True)
         self.store, self.rank, self.size, self.explain = store, rank, size, explain
-        self.next, self.left = (rank + 1) % size, threading.Event()
+        self.next, self.left, self.seen = (rank + 1) % size, threading.Event(), b""
 
     def run(self) -> None:
-        """Beat and look, until the process leaves."""
-        beat = missed = 0
-        last = b""
+        """Look after the next process, until this one leaves."""
+        threading.Thread(target=self._beat, name="beat", daemon=True).start()
+        missed, last = 0, b""
         # Looks are counted, not seconds: all processes may have been stopped together, and go on together.
         while not self.left.wait(BEAT):
-            try:
-                beat += 1
-                self.store.set(f"beat/{self.rank}", str(beat))
-                seen = self.store.get(f"beat/{self.next}")
-            except RuntimeError:  # the store is gone: it went with process 0, or with torchrun
-                seen = last
-            missed, last = (missed + 1 if seen == last != b"left" else 0), seen
+            missed, last = (missed + 1 if self.seen == last != b"left" else 0), self.seen
             if missed >= LOST_BEATS and not self.left.is_set():
                 self._end(f"process {self.next} of {self.size} gave no sign of life for {BEAT * LOST_BEATS} seconds")
+
+    def _beat(self) -> None:
+        """Give signs of life and read those of the next; for ever, where the process that serves the store hangs."""
+        beat = 0
+        while not self.left.wait(BEAT):
+            with suppress(RuntimeError):  # the store is gone: it went with process 0, or with torchrun
+                beat += 1
+                self.store.set(f"beat/{self.rank}", str(beat))
+                self.seen = self.store.get(f"beat/{self.next}")
 
     def leave(self) -> None:
         """Tell the watching process that this one has left, and stop."""
