@@ -6,11 +6,11 @@ Modules are imported once; then each job is run by its own processes, which are 
 import json
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 
@@ -147,9 +147,12 @@ def fork(job: dict, port: int) -> dict[int, int]:
 
 def main() -> None:
     for job in json.loads(Path(sys.argv[1]).read_text()):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        # As torchrun does, this process serves the store; or rank 0 does, where the processes were started by hand.
+        store = dist.TCPStore("127.0.0.1", 0, None, True, wait_for_workers=False)
+        port, by_hand = store.port, job.pop("by_hand", False)
+        os.environ["TORCHELASTIC_USE_AGENT_STORE"] = str(not by_hand)
+        if by_hand:
+            del store
         Path(job["out"]).mkdir(parents=True, exist_ok=True)
         ranks = fork(job, port)
         status = {}

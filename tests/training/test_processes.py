@@ -31,7 +31,8 @@ def runs(tmp_path_factory):
     small = {"method": "cluster_contrast", "processes": 2}
     jobs += [small | {"out": f"{out}/killed", "kill_at": 4}, small | {"out": f"{out}/killed", "resume": True},
              small | {"out": f"{out}/hangs", "kill_at": 4, "kill_with": signal.SIGSTOP},
-             small | {"out": f"{out}/server hangs", "kill_at": 4, "kill_with": signal.SIGSTOP, "kill_rank": 0},
+             small | {"out": f"{out}/server hangs", "kill_at": 4, "kill_with": signal.SIGSTOP, "kill_rank": 0,
+                      "by_hand": True},
              small | {"out": f"{out}/nan", "nan_rank": 1}, small | {"out": f"{out}/differs", "differs": 1},
              small | {"out": f"{out}/missing", "missing": 1},
              small | {"out": f"{out}/many", "processes": 4, "batch_size": 3}]
@@ -101,9 +102,8 @@ def test_a_killed_process_ends_the_other_and_the_run_goes_on(runs):
 def test_what_ends_one_process_ends_all_with_one_line(runs):
     lines = [line for line in runs[1].splitlines() if line.startswith("error: ")]
     expected = ["Connection", "process 1 of 2 gave no sign of life", "process 0 of 2 gave no sign of life",
-                "the feature of row 7 is NaN",
-                "process 1 has other code than process 0", "of 2 processes 1 did not come",
-                "4 processes cannot share a batch of 3 images"]
+                "the feature of row 7 is NaN", "process 1 has other code than process 0",
+                "of 2 processes 1 did not come", "4 processes cannot share a batch of 3 images"]
     assert len(lines) == len(expected)
     for line, part in zip(lines, expected, strict=True):
         assert part in line
