@@ -7,12 +7,13 @@ import time
 
 import pandas as pd
 from jsonargparse import Namespace
-from lightning_fabric import Fabric
 
+from mprd_pyg import processes
 from mprd_pyg.evaluation import mean_and_spread
 from mprd_pyg.models.embedding import embed_images
 from pipelines.command_line import cli
 from pipelines.command_line.dataset import DataOptions, Dataset
+from pipelines.command_line.launch import make_fabric
 from pipelines.command_line.ranking import flat_metrics, nested, rank_features, table_of
 from pipelines.report import try_report
 from pipelines.runs.networks import load_network
@@ -21,7 +22,7 @@ from pipelines.runs.run_folder import RunFolder
 
 def make_parser() -> cli.Parser:
     """Flags."""
-    parser = cli.make_parser("python -m pipelines.evaluate", __doc__.splitlines()[0])
+    parser = cli.make_parser("python -m pipelines.evaluate", __doc__.splitlines()[0], several=True)
     parser.add_argument("--checkpoint", type=str, required=True, help="a run's checkpoints/last.pt, or its folder")
     parser.add_argument("--all_splits", type=bool, default=False,
                         help="mean and standard deviation over all splits of a card with repeated ones; for a network "
@@ -55,6 +56,7 @@ def choose_splits(dataset: Dataset, asked: int | None, every: bool, trained: lis
 def run(parser: cli.Parser, cfg: Namespace) -> None:
     """Rank and score."""
     started = time.monotonic()
+    fabric = make_fabric(parser, cfg, lambda reason: f"{parser.prog}: error: {reason}")
     network, about = load_network(cfg.checkpoint)
     (height, width), trained = about["size"], about.get("repeated_split")
     dataset = Dataset(DataOptions(**cfg.data, height=height, width=width))
@@ -65,10 +67,11 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
         if reason:
             raise ValueError(f"{dataset.frame.attrs['root']} cannot be evaluated: {reason}")
     folder = RunFolder(cfg.out, "evaluate")
-    fabric = Fabric(accelerator=cfg.accelerator, devices=1)
     frame = parts[0].test[0] if len(parts) == 1 else dataset.frame  # of several splits, each image tests in some
     x = embed_images(network.to(fabric.device), dataset.store(frame), device=fabric.device,
                      workers=dataset.options.workers, progress="features" if cfg.progress else "")
+    if not processes.is_first():
+        return  # the first ranks
     place = pd.Series(range(len(frame)), index=frame["path"])
     results = [rank_features(part, x[place[part.test[0]["path"]].tolist()], part.draws) for part in parts]
     per_split = [nested(flat_metrics(result)) for result in results]
@@ -79,6 +82,7 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     folder.write_protocol(*(part.protocol() for part in parts))
     folder.write_results({"pipeline": "evaluate", "checkpoint": str(cfg.checkpoint), "card": last.card.name,
                           "seed": cfg.seed, "metrics": metrics, "counts": last.counts(),
+                          "processes": processes.count(),
                           "splits": dict(zip(numbers, per_split, strict=True)) if len(parts) > 1 else {},
                           "data": {"fingerprint": last.fingerprint, **last.describe_split(),
                                    "deviations": last.card.deviations(last.frame)},

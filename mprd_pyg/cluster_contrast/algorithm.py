@@ -48,7 +48,7 @@ class ClusterContrast:
         self.learner, self.connect, self.epochs = learner, connect, epochs
         self.pairs, self.steps = pairs or PairBook(learner.images), steps
         self.groups_per_batch, self.images_per_group = groups_per_batch, images_per_group
-        self.epoch_groups = EpochGroups(momentum, temperature)
+        self.epoch_groups = EpochGroups(momentum, temperature, connect.memory.bank.device)
         learner.schedule = learner.schedule or StepSchedule((20, 40))
         self.parts: dict[str, Any] = {**learner.parts, "memory": connect.memory, "pairs": self.pairs,
                                       "groups": self.epoch_groups}
@@ -90,8 +90,8 @@ class ClusterContrast:
 class EpochGroups:
     """The groups of an epoch and their memory, whose size changes from epoch to epoch: a part of a checkpoint."""
 
-    def __init__(self, momentum: float, temperature: float):
-        self.momentum, self.temperature = momentum, temperature
+    def __init__(self, momentum: float, temperature: float, device: torch.device):
+        self.momentum, self.temperature, self.device = momentum, temperature, device
         self.label, self.memory = torch.zeros(0, dtype=torch.long), None
 
     def begin(self, features: Tensor, label: Tensor) -> None:
@@ -104,8 +104,9 @@ class EpochGroups:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load what :meth:`state_dict` returned."""
-        self.label, bank = state["label"], state["bank"]
+        self.label, bank = state["label"].to(self.device), state["bank"]
         if bank is not None:
+            bank = bank.to(self.device)
             self.memory = GroupMemory(bank, torch.arange(len(bank), device=bank.device), self.momentum,
                                       self.temperature)
             self.memory.bank = bank

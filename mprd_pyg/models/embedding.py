@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 from tqdm import tqdm
 
+from mprd_pyg import processes
 from mprd_pyg.data.views import SeededViews, load, plain_view
 from mprd_pyg.random_streams import stream
 
@@ -14,7 +15,7 @@ from mprd_pyg.random_streams import stream
 def map_images(function: Callable[[Tensor], Tensor], store: Sequence[Tensor], rows: Tensor | None = None,
                device: str | torch.device = "cpu", batch_size: int = 64, workers: int = 0,
                view: v2.Transform | None = None, seed: int = 0, progress: str = "") -> Tensor:
-    """Apply ``function`` to views of images, batch by batch.
+    """Apply ``function`` to views of images, batch by batch; several processes share the batches.
 
     Args:
         function: (B, 3, H, W) normalised images -> (B, ...).
@@ -33,12 +34,15 @@ def map_images(function: Callable[[Tensor], Tensor], store: Sequence[Tensor], ro
     rows = torch.arange(len(store)) if rows is None else rows.cpu()
     if not len(rows):
         raise ValueError("there are no images to embed")
+    # The batches themselves do not depend on the number of processes, so that no result does.
     batches = [part.tolist() for part in rows.split(batch_size)]
-    loader = load(SeededViews(store, view or plain_view(), seed), batches, workers)
+    sizes = [sum(map(len, part)) for part in processes.shares(batches)]
+    own = processes.share(batches) or batches[:1]  # a process without a batch gathers nothing of this one
+    loader = load(SeededViews(store, view or plain_view(), seed), own, workers)
     results = [function(to_device(images, device)) for images, _ in
-               tqdm(loader, total=len(batches), desc=progress, leave=False,
-                    disable=None if progress else True)]
-    return torch.cat(results)
+               tqdm(loader, total=len(own), desc=progress, leave=False,
+                    disable=None if progress and processes.is_first() else True)]
+    return processes.gather(torch.cat(results), sizes)
 
 
 def embed_images(embedder: nn.Module, store: Sequence[Tensor], rows: Tensor | None = None, **options) -> Tensor:

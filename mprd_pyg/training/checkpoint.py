@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mprd_pyg import processes
 from mprd_pyg.files import replacing
 
 FORMAT = 2
@@ -115,7 +116,7 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu", mapped
         for name, (kind, fits, expected) in ENTRIES.items():
             if name in state and not (isinstance(state[name], kind) and fits(state[name])):
                 raise ValueError(f"{name!r} holds something other than {expected}")
-    return Checkpoint(path, state if torch.device(device).type == "cpu" else _moved(state, device))
+    return Checkpoint(path, state if torch.device(device).type == "cpu" else moved(state, device))
 
 
 def checksum(state: Any) -> int:
@@ -147,12 +148,13 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(item)
 
 
-def _moved(value: Any, device: str | torch.device) -> Any:
+def moved(value: Any, device: str | torch.device) -> Any:
+    """Nested dicts, lists and tuples with their tensors on a device."""
     if isinstance(value, Tensor):
         return value.to(device)
     if isinstance(value, dict):
-        return {name: _moved(item, device) for name, item in value.items()}
-    return type(value)(_moved(item, device) for item in value) if isinstance(value, list | tuple) else value
+        return {name: moved(item, device) for name, item in value.items()}
+    return type(value)(moved(item, device) for item in value) if isinstance(value, list | tuple) else value
 
 
 @contextmanager
@@ -215,6 +217,20 @@ def load_parts(parts: dict[str, Any], state: dict[str, Any], source: str) -> Non
             if "param_groups" in own:
                 _check_optimizer(part, state[name]["state"])
             part.load_state_dict(state[name])
+
+
+def send_parts(parts: dict[str, Any]) -> None:
+    """Give all processes the state that a method's parts have on rank 0.
+
+    Optimisers are left as they are: they saw the same gradients.
+    """
+    for part in parts.values():
+        if isinstance(part, torch.nn.Module):
+            processes.broadcast_tensors([*part.parameters(), *part.buffers()])
+        elif not isinstance(part, torch.optim.Optimizer):
+            state = processes.broadcast(moved(part.state_dict(), "cpu"))
+            if not processes.is_first():
+                part.load_state_dict(state)
 
 
 def _check_optimizer(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, Any]]) -> None:

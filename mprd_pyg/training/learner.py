@@ -1,5 +1,6 @@
 """A network with all that training it takes: optimiser, images, views and random streams."""
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -7,6 +8,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Subset
 
+from mprd_pyg import processes
 from mprd_pyg.data.train_images import TrainImages
 from mprd_pyg.data.views import SeededViews, load, shuffled_batches
 from mprd_pyg.models import layer_groups
@@ -32,22 +34,31 @@ class Learner:
         schedule: learning-rate multiplier by epoch; None is the method's own.
         embed_mode: BatchNorm's mode where features are computed without training: ``"eval"``, or ``"train"``, as
             the live features are made (PAUL's released code).
+        freeze_batchnorm: train with the BatchNorm statistics that the network came with. Figures then do not depend on
+            how many processes share a batch.
         seed: of the order, the views, and all that a method draws.
         layer_decay: learning rate of a layer of the trunk relative to the next layer's, that of the last being
             ``trunk_lr``; 1 gives all the same.
+
+    Raises:
+        ValueError: an unknown option, or fewer images per step than processes.
     """
 
     def __init__(self, fabric: Fabric, network: nn.Module, images: TrainImages, view: Any, batch_size: int = 32,
                  trunk_lr: float = 0.01, new_lr: float = 0.1, weight_decay: float = 5e-4,
                  optimizer: Literal["nesterov", "sgd", "adam", "adamw"] = "nesterov",
-                 schedule: StepSchedule | None = None, embed_mode: Literal["eval", "train"] = "eval", seed: int = 0,
-                 layer_decay: float = 1.0):
+                 schedule: StepSchedule | None = None, embed_mode: Literal["eval", "train"] = "eval",
+                 freeze_batchnorm: bool = False, seed: int = 0, layer_decay: float = 1.0):
         if embed_mode not in ("eval", "train"):
             raise ValueError(f"embed_mode must be 'eval' or 'train', got {embed_mode!r}")
         if optimizer not in ("nesterov", "sgd", "adam", "adamw"):
             raise ValueError(f"optimizer must be 'nesterov', 'sgd', 'adam' or 'adamw', got {optimizer!r}")
+        if batch_size < processes.count():
+            raise ValueError(f"{processes.count()} processes cannot share a batch of {batch_size} images: start fewer, "
+                             f"or raise learner.batch_size")
         self.fabric, self.images, self.view = fabric, images.to(fabric.device), view
         self.batch_size, self.new_lr, self.schedule, self.embed_mode = batch_size, new_lr, schedule, embed_mode
+        self.freeze_batchnorm = freeze_batchnorm
         self.seed, self.epoch = seed, 0
         self.network = network.to(fabric.device, memory_format=torch.channels_last)
         groups = network.parameter_groups(trunk_lr, new_lr)
@@ -58,7 +69,12 @@ class Learner:
             made: torch.optim.Optimizer = adam(groups, weight_decay=weight_decay)
         else:
             made = torch.optim.SGD(groups, momentum=0.9, weight_decay=weight_decay, nesterov=optimizer == "nesterov")
-        self.embedder, self.optimizer = fabric.setup(self.network, made)
+        self.optimizer = fabric.setup_optimizers(made)
+
+    @cached_property
+    def embedder(self) -> nn.Module:
+        """The network as it is trained, in every process; made when it is known which of its parameters are."""
+        return self.fabric.setup_module(self.network)
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -70,12 +86,23 @@ class Learner:
         self.optimizer.optimizer.add_param_group({"params": list(parameters), "lr": self.new_lr})
 
     def __call__(self, images: Tensor, rows: Tensor) -> Tensor:
-        """Embed V * B views of the images ``rows`` (B,) -> (V * B, M, d), with gradient.
+        """Embed V views of each of the images ``rows`` (B,) -> (V * B, M, d), with gradient.
+
+        Args:
+            images: (V * b, 3, H, W), view after view, of the b rows that are this process's share.
+            rows: (B,) of all processes.
+
+        Returns:
+            the features of all processes, the same on each: what follows is computed as by one process.
 
         Raises:
             FloatingPointError: a feature is NaN or infinite; names its image.
         """
         x = self.embedder(to_device(images, self.fabric.device))
+        if processes.count() > 1:
+            sizes = [len(part) for part in processes.shares(rows)]
+            views = x.unflatten(0, (-1, max(sizes[processes.rank()], 1))).transpose(0, 1)
+            x = processes.gather(views, sizes).transpose(0, 1).flatten(0, 1)
         self.check_finite(x, rows)
         return x
 
@@ -97,7 +124,7 @@ class Learner:
         Args:
             name: of the phase.
             epoch: counted from 1; kept as ``epoch`` while the phase runs.
-            step: called with images (B, ..., 3, H, W) and rows (B,).
+            step: called with images (b, ..., 3, H, W), this process's share of the batch, and all its rows (B,).
             batches: rows of each step; :meth:`batches` by default.
         """
         batches = self.batches(epoch) if batches is None else batches
@@ -107,8 +134,15 @@ class Learner:
             if self.schedule is not None:
                 self.schedule.apply(self.optimizer, epoch)
             self.embedder.train()
+            if self.freeze_batchnorm:
+                for module in self.network.modules():
+                    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                        module.eval()
             views = SeededViews(self.images.store, self.view, stream_seed(self.seed, epoch, 1))
-            return load(views, batches[start:], self.images.workers)
+            # A process without a share embeds an image that :meth:`__call__` leaves out: all must take the step.
+            shared = [processes.share(batch) or batch[:1] for batch in batches[start:]]
+            images = (images for images, _ in load(views, shared, self.images.workers))
+            return zip(images, map(torch.tensor, batches[start:]), strict=True)
         return Phase(name, len(batches), begin, lambda batch: step(batch[0], batch[1].to(self.fabric.device)))
 
     def embed(self, rows: Tensor | None = None, view: Any = None, seed: int | None = None,
@@ -129,7 +163,7 @@ class Learner:
         options = self._reading() | {"view": view, "seed": seed, "progress": progress}
         if rows is not None and not len(rows):
             return torch.zeros(0, self.network.branches, self.network.dim, device=self.fabric.device)
-        if self.embed_mode == "eval":
+        if self.embed_mode == "eval" or self.freeze_batchnorm:
             return embed_images(self.embedder, images.store, torch.arange(count) if rows is None else rows, **options)
         store = Subset(images.store, range(count) if rows is None else rows.tolist())
         if rows is None:
@@ -140,9 +174,11 @@ class Learner:
 
     def map(self, function: Callable[[Tensor], Tensor], progress: str = "") -> Tensor:
         """Apply a part of the network, in evaluation mode, to all images, meta images included: (N + Z, ...)."""
+        precision = self.fabric.strategy.precision
+
         def in_precision(images: Tensor) -> Tensor:
-            with self.fabric.autocast():
-                return function(images).float()
+            with precision.forward_context():
+                return precision.convert_output(function(precision.convert_input(images)))
         self.network.eval()
         return map_images(in_precision, self.images.store, **self._reading(), progress=progress)
 

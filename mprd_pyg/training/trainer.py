@@ -3,7 +3,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,8 +14,11 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from tqdm import tqdm
 
+from mprd_pyg import processes
 from mprd_pyg.files import replacing
-from mprd_pyg.training.checkpoint import load_checkpoint, load_parts, save_checkpoint
+from mprd_pyg.training.checkpoint import load_checkpoint, load_parts, save_checkpoint, send_parts
+
+TOGETHER = 2.0  # seconds in which a second signal is the first one, sent to the process by torchrun too
 
 
 @dataclass
@@ -80,6 +83,9 @@ class Trainer:
     Ctrl-C aborts at once). With ``resume``, the run goes on from the exact step: on the CPU the result is bit for
     bit that of a run without interruption.
 
+    Of several processes, rank 0 writes; all have its state at the end of each phase, and stop after the same step. A
+    checkpoint does not tell how many there were.
+
     Args:
         fabric: device and precision.
         folder: run folder; ``checkpoints/last.pt`` and ``logs/`` are written there.
@@ -96,12 +102,13 @@ class Trainer:
                  evaluate_every: int = 0, checkpoint_every: int = 0, describe: dict[str, Any] | None = None,
                  progress: bool = True):
         self.fabric, self.folder, self.evaluate, self.describe = fabric, Path(folder), evaluate, describe or {}
-        self.evaluate_every, self.checkpoint_every, self.progress = evaluate_every, checkpoint_every, progress
+        self.evaluate_every, self.checkpoint_every = evaluate_every, checkpoint_every
+        self.progress = progress and processes.is_first()
         self.epoch, self.phase, self.step = 1, 0, 0
         self.sums: dict[str, float] = {}
         self.before: dict[str, float] = {}
         self.history: list[dict[str, float]] = []
-        self.stop = False
+        self.stop, self.asked = False, 0.0
 
     @property
     def checkpoint(self) -> Path:
@@ -110,19 +117,20 @@ class Trainer:
 
     def fit(self, method: Method, resume: bool = False) -> list[dict[str, float]]:
         """Train; returns one record per epoch. ``before`` then holds the metrics of the network before training."""
+        processes.check_equal("data or another network", repr(self.describe))
         if resume:
             self._load(method)
         else:
             method.prepare()
             self.before = self.evaluate() if self.evaluate else {}
             self._save(method)
-        writer = self._writer()
-        with self._signals(), writer:
+        with self._signals(), self._writer() as writer:
             while self.epoch <= method.epochs:
                 started = time.monotonic()
                 for number, phase in enumerate(method.phases(self.epoch)):
                     if number >= self.phase:
                         self._run(method, phase, writer)
+                        self._send_state(method)
                         self.phase, self.step = number + 1, 0
                 record = {"epoch": self.epoch, **self._means(), **method.end_epoch(self.epoch)}
                 last = self.epoch == method.epochs
@@ -132,6 +140,7 @@ class Trainer:
                 self.history.append(record)
                 self._log(record, writer)
                 self.epoch, self.phase, self.step, self.sums = self.epoch + 1, 0, 0, {}
+                self.stop = processes.any_process(self.stop)
                 self._save(method)
                 if self.stop and not last:
                     raise Stopped(f"stopped after epoch {self.epoch - 1}")
@@ -149,8 +158,9 @@ class Trainer:
                 self.sums[name] = self.sums.get(name, 0.0) + value
                 self.sums[name + "#"] = self.sums.get(name + "#", 0.0) + 1
             self.step += 1
+            self.stop = processes.any_process(self.stop)
             bar.set_postfix({name.split("/")[1]: f"{value:.3f}" for name, value in shown.items()}, refresh=False)
-            if self.step % 20 == 0:
+            if self.step % 20 == 0 and writer is not None:
                 for name, value in shown.items():
                     writer.add_scalar(name, value, (self.epoch - 1) * phase.num_steps + self.step)
             if self.stop or (self.checkpoint_every and self.step % self.checkpoint_every == 0):
@@ -161,12 +171,35 @@ class Trainer:
     def _means(self) -> dict[str, float]:
         return {name: total / self.sums[name + "#"] for name, total in self.sums.items() if not name.endswith("#")}
 
+    def _send_state(self, method: Method) -> None:
+        """Give all processes the state of rank 0: what they compute alike may differ by rounding on devices."""
+        if processes.count() == 1:
+            return
+        send_parts(method.parts)
+        for name, value in processes.broadcast(self._random()).items():
+            self._set_random(name, value)
+
+    def _random(self) -> dict[str, Any]:
+        device = self.fabric.device
+        return {"cpu": torch.get_rng_state(),
+                "cuda": [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []}
+
+    def _set_random(self, name: str, state: Any) -> None:
+        if name == "cpu":
+            torch.set_rng_state(state)
+        elif len(state) == 1 and self.fabric.device.type == "cuda":
+            torch.cuda.set_rng_state(state[0], self.fabric.device)
+
     def _save(self, method: Method) -> None:
-        random = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+        if processes.is_first():
+            self._write(method)
+        processes.wait_for_all()
+
+    def _write(self, method: Method) -> None:
         position = {"epoch": self.epoch, "phase": self.phase, "step": self.step}
         parts = {name: part.state_dict() for name, part in method.parts.items()}
         save_checkpoint(self.checkpoint, {"method": parts, "position": position, "sums": self.sums,
-                                          "history": self.history, "before": self.before, "random": random,
+                                          "history": self.history, "before": self.before, "random": self._random(),
                                           "describe": self.describe})
 
     def _load(self, method: Method) -> None:
@@ -181,15 +214,18 @@ class Trainer:
         if len(self.history) != self.epoch - 1:
             raise ValueError(f"{self.checkpoint} holds {len(self.history)} epochs' figures, but stands in epoch "
                              f"{self.epoch}: it was changed; take an earlier copy, or make the run again")
-        torch.set_rng_state(state["random"]["cpu"])
-        if len(state["random"]["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["random"]["cuda"])
+        for name, value in state["random"].items():
+            self._set_random(name, value)
 
     def _writer(self):
+        if not processes.is_first():
+            return nullcontext()
         from torch.utils.tensorboard import SummaryWriter  # slow to import
         return SummaryWriter(str(self.folder / "logs"))
 
     def _log(self, record: dict[str, float], writer) -> None:
+        if writer is None:
+            return
         # The whole history each time: a resumed run never doubles or loses a line.
         with replacing(self.folder / "logs" / "history.csv") as part:
             pd.DataFrame(self.history).to_csv(part, index=False)
@@ -206,9 +242,12 @@ class Trainer:
         """Turn the first Ctrl-C or SIGTERM into a stop after the current step."""
         def ask(number, frame):
             if self.stop:
-                raise KeyboardInterrupt
-            self.stop = True
-            tqdm.write("stopping after this step; once more aborts at once")
+                if processes.count() == 1 or time.monotonic() - self.asked > TOGETHER:
+                    raise KeyboardInterrupt
+                return
+            self.stop, self.asked = True, time.monotonic()
+            if processes.is_first():
+                tqdm.write("stopping after this step; once more aborts at once")
         try:
             before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
         except ValueError:  # not in the main thread: the caller handles signals

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
 
+from mprd_pyg import process_group
 from mprd_pyg.bounded_yaml import read_yaml
 from mprd_pyg.files import NoRoomError, lacks_room
 from mprd_pyg.training import Stopped
+from pipelines.command_line.launch import launch
 from pipelines.runs.run_folder import HELD
 
 # A class_path imports, and importing runs code: a file, such as the config.yaml of a run folder, names our own only.
@@ -40,7 +42,8 @@ class Parser(ArgumentParser):
             message = f"unknown key {unknown!r}; the nearest valid one is {near[0]!r} (--help lists all)"
         else:
             message = one_line(message)
-        sys.stderr.write(f"{self.prog}: error: {message}\n")
+        if process_group.speaks_first():
+            sys.stderr.write(f"{self.prog}: error: {message}\n")
         sys.exit(2)
 
 
@@ -50,13 +53,14 @@ def one_line(message: object) -> str:
     return text if len(text) <= 1000 else f"{text[:600]} ... {text[-200:]}"
 
 
-def make_parser(prog: str, description: str, config: str | None = None) -> Parser:
+def make_parser(prog: str, description: str, config: str | None = None, several: bool = False) -> Parser:
     """A parser with the options that every pipeline has.
 
     Args:
         prog: how it is called.
         description: one line.
         config: shipped configuration that is read first, below ``pipelines/configs``, when no ``--config`` is given.
+        several: the command can be run in several processes.
     """
     parser = Parser(prog=prog, description=description)
     parser.add_argument("--config", action=ActionConfigFile,
@@ -68,7 +72,10 @@ def make_parser(prog: str, description: str, config: str | None = None) -> Parse
     parser.add_argument("--accelerator", type=str, default="auto", help="cpu, cuda, mps or auto")
     parser.add_argument("--precision", type=str, default="32-true", help="as of Lightning Fabric: bf16-mixed ...")
     parser.add_argument("--progress", type=bool, default=True, help="show progress bars")
-    parser.shipped = config
+    if several:
+        parser.add_argument("--devices", type=int, default=1,
+                            help="processes on this machine, one for each device; torchrun starts them on several")
+    parser.shipped, parser.several = config, several
     return parser
 
 
@@ -81,6 +88,11 @@ def parse(parser: Parser, argv: list[str]) -> Namespace:
     argv = allow_imports(parser, argv)
     argv = [find_config(parser, part, argv[i - 1] if i else "") for i, part in enumerate(argv)]
     names = [part.split("=")[0] for part in argv]
+    if "--resume" not in names and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":  # started again
+        if not argument(argv, "--out"):
+            parser.error("a run that torchrun starts again needs --out DIR to find what it has written")
+        if Path(argument(argv, "--out"), "config.yaml").is_file():
+            argv, names = [*argv, "--resume", argument(argv, "--out")], [*names, "--resume"]
     if "--resume" in names:
         folder = Path(argument(argv, "--resume"))
         config = folder / "config.yaml"
@@ -153,23 +165,45 @@ def main(parser: Parser, run: Callable[[Parser, Namespace], int | None], argv: l
     warnings.filterwarnings("ignore", message=".*Sparse CSR tensor support.*")
     threading.excepthook = _report_thread
     cfg = Namespace(out=None)
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        cfg = parse(parser, sys.argv[1:] if argv is None else argv)
+        cfg = parse(parser, argv)
+        started = process_group.started_together()
+        if started > 1 and not parser.several:
+            raise ValueError(f"this command runs in one process, not {started}: start it without torchrun")
+        if started == 1 and cfg.get("devices", 1) > 1:
+            return launch(parser.prog.split()[-1], argv, cfg.devices)
         with HELD:
             status = run(parser, cfg)
+        process_group.leave()
     except Stopped as stop:
-        sys.stderr.write(f"{stop}. Go on with: {parser.prog} --resume {cfg.out}\n")
+        process_group.leave()
+        _say(f"{stop}. Go on with: {parser.prog} --resume {cfg.out}")
         return 130
     except KeyboardInterrupt:
-        sys.stderr.write("aborted\n")
+        _say("aborted")
         return 130
     except Exception as error:
         message = explain(error, parser.prog, cfg.get("out"))
         if message is None or logging.getLogger().isEnabledFor(logging.DEBUG):
             raise
-        sys.stderr.write(f"{parser.prog}: error: {message}\n")
+        _say(f"{parser.prog}: error: {message}")
         return 2
     return status or 0
+
+
+def _say(line: str) -> None:
+    """Tell the user why a command ends: the first of its processes that knows does."""
+    if process_group.speaks_first():
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+
+def go_on(prog: str, out: str | None) -> str:
+    """How to go on with a command, called ``prog``, that was ended in the run folder ``out``."""
+    if out is not None and os.path.isfile(Path(out) / "checkpoints" / "last.pt"):
+        return f"what was written before is whole, go on with: {prog} --resume {out}"
+    return "nothing was lost, run the command again"
 
 
 def explain(error: Exception, prog: str, out: str | None) -> str | None:
@@ -183,25 +217,26 @@ def explain(error: Exception, prog: str, out: str | None) -> str | None:
     text = str(error)
     if "Original Traceback" in text:  # raised in a worker, whose traceback the data loader makes part of the message
         text = text.strip().splitlines()[-1].partition(": ")[2]
-    begun = out is not None and os.path.isfile(Path(out) / "checkpoints" / "last.pt")
-    go_on = f"what was written before is whole, go on with: {prog} --resume {out}" if begun else \
-        "nothing was lost, run the command again"
+    remedy = go_on(prog, out)
     if isinstance(error, NoRoomError):
         path = Path(error.filename)
         needed = max(error.written, path.stat().st_size if path.is_file() else 0)
         return (f"{path} could not be written ({error.strerror}): it needs {'about' if path.is_file() else 'over'} "
-                f"{needed / 1e6:,.1f} MB, {error.free / 1e6:,.1f} MB are free there; make room, then {go_on}")
+                f"{needed / 1e6:,.1f} MB, {error.free / 1e6:,.1f} MB are free there; make room, then {remedy}")
+    if isinstance(error, RuntimeError) and process_group.started_together() > 1 and re.search(
+            "gloo|NCCL|closed by peer|reset by peer|Broken pipe|TCPStore", text):
+        return f"another process of the run has ended, or cannot be reached; {remedy}"
     if isinstance(error, RuntimeError) and re.search("DataLoader worker|shared memory|</?torch_", text):
         return (f"a process that loads images died ({one_line(text)}): give less work to fewer of them by "
-                f"--data.workers, 0 loads without; {go_on}")
+                f"--data.workers, 0 loads without; {remedy}")
     if isinstance(error, MemoryError):
-        return f"not enough memory ({one_line(text) or 'MemoryError'}); {go_on}"
+        return f"not enough memory ({one_line(text) or 'MemoryError'}); {remedy}"
     where = str(getattr(error, "filename", None) or out or "a file").removesuffix(".part").removesuffix("/.running")
     if number := lacks_room(error):
-        return f"{where} could not be written ({os.strerror(number)}): make room, then {go_on}"
+        return f"{where} could not be written ({os.strerror(number)}): make room, then {remedy}"
     if isinstance(error, OSError) and error.errno is not None and not isinstance(error, FileNotFoundError):
         return (f"{where}: {error.strerror}; choose a folder that can be written to (--out), or mend its permissions, "
-                f"then {go_on}")
+                f"then {remedy}")
     return text if isinstance(error, ValueError | OSError | FloatingPointError) else None
 
 

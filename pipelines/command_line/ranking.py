@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from mprd_pyg import processes
 from mprd_pyg.evaluation import LEAVE_ONE_OUT, MODES, SINGLE_SHOT, evaluate_ranking, evaluate_single_shot
 from mprd_pyg.models.embedding import embed_images
 from pipelines.command_line.dataset import Dataset, column
@@ -19,7 +20,8 @@ def ranker(dataset: Dataset, network: nn.Module, device: Any, progress: bool = T
 
     In each camera mode, and for a card whose protocol is single shot also in that; the modes then rank all images. For
     a card that leaves nothing but the query out, in that mode alone.
-    ``record`` is shown the test features (T, d) and the results.
+    ``record`` is shown the test features (T, d) and the results. Several processes share the embedding; rank 0 ranks,
+    and the others have no results.
     """
     test = dataset.test[0]
     store, draws = dataset.store(test), dataset.draws
@@ -27,6 +29,8 @@ def ranker(dataset: Dataset, network: nn.Module, device: Any, progress: bool = T
     def rank() -> Results:
         x = embed_images(network, store, device=device, workers=dataset.options.workers,
                          progress="test features" if progress else "").flatten(1).cpu()
+        if not processes.is_first():
+            return {}
         results = rank_features(dataset, x, draws, top)
         if record is not None:
             record(x, results)

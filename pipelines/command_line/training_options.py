@@ -27,10 +27,15 @@ def training_parser(name: str, description: str, learner: dict[str, Any] | None 
         learner: defaults of the learner's options that differ from MPRD's.
         source: with the options of pre-training on a labelled source.
     """
-    parser = cli.make_parser(f"python -m pipelines.{name}", description.splitlines()[0], f"{name}/synthetic.yaml")
+    parser = cli.make_parser(f"python -m pipelines.{name}", description.splitlines()[0], f"{name}/synthetic.yaml",
+                             several=True)
     parser.add_class_arguments(DataOptions, "data", instantiate=False)
     parser.add_argument("--evaluate_every", type=int, default=5, help="epochs; 0: at the end only")
     parser.add_argument("--checkpoint_every", type=int, default=0, help="steps between checkpoints in an epoch")
+    parser.add_argument("--sync_batchnorm", type=bool, default=True,
+                        help="BatchNorm statistics of the whole batch where processes share it on CUDA devices; "
+                             "elsewhere they are each process's own, or frozen by learner.freeze_batchnorm")
+    parser.add_argument("--compile", type=bool, default=False, help="compile the trunk (torch.compile)")
     parser.add_function_arguments(write_synthetic, "synthetic", skip=SYNTHETIC)
     add_learner(parser, "learner", learner or {})
     if source:

@@ -1,4 +1,5 @@
 """What every training pipeline does alike: open the data, keep the run folder, fit, evaluate, write the results."""
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -6,9 +7,9 @@ from typing import Any
 
 import torch
 from jsonargparse import Namespace
-from lightning_fabric import Fabric
 from torch import nn
 
+from mprd_pyg import processes
 from mprd_pyg.data.pedestrian.synthetic import write_synthetic
 from mprd_pyg.data.train_images import TrainImages
 from mprd_pyg.data.views import training_view
@@ -19,6 +20,7 @@ from mprd_pyg.relations import Constraints, Relation, constrain, read_constraint
 from mprd_pyg.training import Learner, MemoryGraph, Method, PairBook, Trainer, load_checkpoint, load_weights
 from pipelines.command_line import cli
 from pipelines.command_line.dataset import DataOptions, Dataset, choose_meta, column
+from pipelines.command_line.launch import make_fabric
 from pipelines.command_line.network_options import build_network
 from pipelines.command_line.ranking import flat_metrics, nested, ranker, table_of
 from pipelines.command_line.record import RunRecord
@@ -52,11 +54,12 @@ class TrainingRun:
         self.name, self.parser, self.cfg, self.parts = name, parser, cfg, parts
         self.started = time.monotonic()
         self.resume = cfg.resume is not None
+        self.fabric = make_fabric(parser, cfg, lambda reason: f"{parser.prog}: error: {reason}; "
+                                                              f"{cli.go_on(parser.prog, cfg.out)}")
         self.folder = RunFolder(cfg.out, name, resume=self.resume)
         cfg.out = str(self.folder.path)
         self.target = self._open("data", domain)
         self.source = self._open("source", "source") if cfg.get("pretrain") else None
-        self.fabric = Fabric(accelerator=cfg.accelerator, devices=1, precision=cfg.precision)
         torch.manual_seed(cfg.seed)  # for the networks' random starts; all else draws from named streams of the seed
         reason = self.target.why_not_evaluable()
         self.missing = [] if reason is None else [f"evaluation: {reason}"]
@@ -68,8 +71,9 @@ class TrainingRun:
             int((~meta).sum()) if meta_apart else len(meta), self.target.options.workers,
             column(self.table, "tracklet_id") if "tracklet_id" in self.table else None)
         self.constraints = self._read_constraints()
-        self.network, self.spec = build_network(
+        network, self.spec = build_network(
             cfg.network, (self.target.options.height, self.target.options.width))
+        self.network = self._prepared(network)
         self.style = None if cfg.get("camera_style") is None else ChosenStyle(
             cfg.camera_style, cfg.camera_style_images, self.target, self.table, self.folder.path, cfg.seed)
         self.samples: SubgraphSamples | None = None
@@ -77,13 +81,27 @@ class TrainingRun:
     def _open(self, key: str, domain: str) -> Dataset:
         """Scan a dataset; the synthetic card without a root is generated into the run folder first."""
         options, root = DataOptions(**self.cfg[key]), self.cfg[key].root
-        if root is None and options.card == "synthetic":
-            root = write_synthetic(self.folder.path / "data" / domain, domain=domain, seed=self.cfg.seed,
-                                   height=options.height, width=options.width, **dict(self.cfg.synthetic))
-        try:
-            return Dataset(options, root)
-        except ValueError as error:
-            raise type(error)(str(error).replace("--data.", f"--{key}.")) from error
+        with processes.first_alone():
+            if root is None and options.card == "synthetic":
+                root = write_synthetic(self.folder.path / "data" / domain, domain=domain, seed=self.cfg.seed,
+                                       height=options.height, width=options.width, **dict(self.cfg.synthetic))
+            try:
+                return Dataset(options, root)
+            except ValueError as error:
+                raise type(error)(str(error).replace("--data.", f"--{key}.")) from error
+
+    def _prepared(self, network: nn.Module) -> nn.Module:
+        """The network as several processes, and compilation, need it."""
+        if processes.count() > 1 and self.fabric.device.type == "cuda" and self.cfg.sync_batchnorm:
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        elif processes.count() > 1 and processes.is_first():
+            learners = ["learner", *(["pretraining_learner"] if self.cfg.get("pretrain") else [])]
+            if free := [name for name in learners if not self.cfg[name].freeze_batchnorm]:
+                sys.stderr.write(f"BatchNorm has the statistics of each process's own share of the batch, so figures "
+                                 f"depend on the number of processes; --{free[0]}.freeze_batchnorm true avoids it\n")
+        if self.cfg.compile:
+            network.trunk.compile()
+        return network
 
     def _read_constraints(self) -> Constraints | None:
         """What ``--constraints`` and the card's tracklets say of the unlabelled images; None without either."""
@@ -105,8 +123,8 @@ class TrainingRun:
 
     def learner(self, view: Any, network: nn.Module | None = None) -> Learner:
         """Of the run's network, or of another one."""
-        return Learner(self.fabric, network or self.network, self.images, view, seed=self.cfg.seed,
-                       **self.parts.learner)
+        network = self.network if network is None else self._prepared(network)
+        return Learner(self.fabric, network, self.images, view, seed=self.cfg.seed, **self.parts.learner)
 
     def constrained(self, relation: Relation) -> Relation:
         """A relation under the run's constraints."""
@@ -119,6 +137,8 @@ class TrainingRun:
 
     def pair_book(self, connect: MemoryGraph, subgraphs: PairSubgraphs | None = None) -> PairBook:
         """Records every epoch's judged pairs, and the subgraphs of some, in the run folder."""
+        if not processes.is_first():
+            return PairBook(connect.images, self.network.branches)
         self.samples = SubgraphSamples(self.folder.path / "subgraphs", self.table, connect,
                                        subgraphs or PairSubgraphs(), self.cfg.seed)
         return PairBook(connect.images, self.network.branches, [
@@ -141,7 +161,7 @@ class TrainingRun:
         if cfg.get("initial"):
             load_weights(self.network, load_checkpoint(cfg.initial)["method"].get("network"), cfg.initial)
         saved = cfg.clone()
-        for key in ("config", "resume", "out"):  # what belongs to one call only
+        for key in ("config", "resume", "out", "devices"):  # what belongs to one call only
             saved.pop(key, None)
         self.folder.write_text("config.yaml", self.parser.dump(saved, skip_unset=False))
         self.folder.write_table("images.parquet", self.table if self.style is None else self.style.table)
@@ -151,7 +171,8 @@ class TrainingRun:
         if cfg.get("constraints") and not (self.folder.path / CONSTRAINTS).exists():  # to be gone on with
             self.folder.write_text(CONSTRAINTS, Path(cfg.constraints).read_text(encoding="utf-8"))
         if self.style is not None:
-            self.style.write(self.folder.path)
+            if processes.is_first():
+                self.style.write(self.folder.path)
             facts["camera_style"] = self.style.record
         going_on = self.resume and self.folder.started
         record = RunRecord(self.folder, target, resumed=going_on)
@@ -165,7 +186,8 @@ class TrainingRun:
         self.before, self.last = trainer.before, history[-1]
         last = self.last
         if rank:
-            self.folder.write_rankings(*target.test, rank())
+            if ranked := rank():
+                self.folder.write_rankings(*target.test, ranked)
             self.closing = (f"{target.card.name}: the same network before and after {len(history)} epochs\n"
                             f"{table_of({'before': trainer.before, 'after': last})}")
         else:
@@ -174,6 +196,7 @@ class TrainingRun:
             self.samples.finish(len(history))
         unlabelled = self.images.num_unlabelled
         return {"pipeline": self.name, "card": target.card.name, "seed": cfg.seed,
+                "processes": processes.count(),
                 "metrics": nested(last), "before": nested(trainer.before),
                 "pairs": {name.split("/")[1]: value for name, value in last.items() if name.startswith("pairs/")},
                 "counts": target.counts() | {"unlabelled": unlabelled, "meta": len(self.table) - unlabelled},
@@ -197,8 +220,10 @@ class TrainingRun:
     def finish(self, results: dict[str, Any]) -> None:
         """Write ``results.json`` and the report, and show the closing table."""
         self.folder.write_results(results | {"seconds": round(time.monotonic() - self.started, 1)})
-        report = try_report(self.folder.path)
-        print(f"\n{self.closing}\nrun folder: {self.folder.path}" + (f"\nreport: {report}" if report else ""))
+        if processes.is_first():
+            report = try_report(self.folder.path)
+            print(f"\n{self.closing}\nrun folder: {self.folder.path}" + (f"\nreport: {report}" if report else ""))
+        processes.wait_for_all()
 
     def _ranker(self, network: nn.Module, record: RunRecord | None = None) -> Callable[[], dict]:
         return ranker(self.target, network, self.fabric.device, self.cfg.progress, record=record)
@@ -207,8 +232,9 @@ class TrainingRun:
         options = self.target.options
         describe = {"network": self.spec, "size": [options.height, options.width], "data": self.target.fingerprint,
                     **self.target.describe_split()}
-        return Trainer(self.fabric, folder, (lambda: flat_metrics(rank())) if rank else None, evaluate_every,
-                       self.cfg.checkpoint_every, describe, self.cfg.progress)
+        evaluate = None if rank is None else lambda: processes.broadcast(flat_metrics(rank()))
+        return Trainer(self.fabric, folder, evaluate, evaluate_every, self.cfg.checkpoint_every, describe,
+                       self.cfg.progress)
 
     def _pretrain(self) -> dict[str, Any]:
         source, cfg = self.source, self.cfg

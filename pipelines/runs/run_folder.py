@@ -2,7 +2,6 @@
 import atexit
 import json
 import math
-import os
 import platform
 import time
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from mprd_pyg import processes
 from mprd_pyg.evaluation import RankingResult, SingleShotResult, pair_truth
 from mprd_pyg.files import replacing, working_in
 from mprd_pyg.manifest import checksum_of, refusing_damage
@@ -32,7 +32,8 @@ Results = dict[str, RankingResult | SingleShotResult]  # by mode
 class RunFolder:
     """Writes the files of a run, each whole or not at all; :class:`~pipelines.runs.run.Run` reads them.
 
-    The folder is kept to this process until ``HELD`` is closed; of several processes of one run the first keeps it.
+    The folder is kept to this process until ``HELD`` is closed. Of several processes of one run, rank 0 names the
+    folder, keeps it and writes; the others write nothing.
 
     Args:
         out: the folder; None makes a new one under ``runs/``.
@@ -45,9 +46,11 @@ class RunFolder:
     """
 
     def __init__(self, out: str | None, name: str, resume: bool = False):
-        self.path = Path(out) if out else Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-        if os.environ.get("RANK", "0") == "0":
-            HELD.enter_context(working_in(self.path))
+        self.path = Path(out) if out else Path("runs") / processes.broadcast(
+            f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+        if not processes.is_first():
+            return
+        HELD.enter_context(working_in(self.path))
         if (self.path / "config.yaml").exists() and not resume:
             raise ValueError(f"{self.path} already holds a run: go on with it by --resume {self.path}, "
                              f"or give another --out")
@@ -59,6 +62,8 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file."""
+        if not processes.is_first():
+            return
         with replacing(self.path / name) as part:
             part.write_text(text, encoding="utf-8")
 
@@ -68,6 +73,8 @@ class RunFolder:
 
     def write_table(self, name: str, frame: pd.DataFrame) -> None:
         """Write a Parquet file; its checksum, and that of the table before, are kept first."""
+        if not processes.is_first():
+            return
         frame = frame.copy()
         frame.attrs = {}
         with replacing(self.path / name) as part:
@@ -80,6 +87,8 @@ class RunFolder:
 
     def write_arrays(self, name: str, **arrays: np.ndarray) -> None:
         """Write a ``.npz`` file."""
+        if not processes.is_first():
+            return
         with replacing(self.path / name) as part, open(part, "wb") as file:
             np.savez(file, **arrays)
 

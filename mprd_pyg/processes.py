@@ -1,0 +1,137 @@
+"""The processes of one run: which this is, its share of the work, and what all of them tell each other.
+
+They are started by ``torchrun`` and joined by :func:`mprd_pyg.process_group.join`; one process is the case R = 1, in
+which nothing is sent. What sends must be called by all processes, in the same order.
+"""
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Value = TypeVar("Value")
+
+
+def rank() -> int:
+    """Which of the processes this is: 0 ... R - 1."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def count() -> int:
+    """R, how many processes there are."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def is_first() -> bool:
+    """Whether this is rank 0, which alone writes files and speaks to the user."""
+    return rank() == 0
+
+
+def shares(items: Sequence[Value]) -> list[Sequence[Value]]:
+    """Consecutive items for each rank; the first ranks take one more where R does not divide them."""
+    ends = [0]
+    for number in range(count()):
+        ends.append(ends[-1] + (len(items) + count() - 1 - number) // count())
+    return [items[start:end] for start, end in pairwise(ends)]
+
+
+def share(items: Sequence[Value]) -> Sequence[Value]:
+    """The consecutive items that this rank takes."""
+    return shares(items)[rank()]
+
+
+def gather(x: Tensor, sizes: list[int]) -> Tensor:
+    """The rows of all ranks, in their order, with gradient.
+
+    Every rank computes the same loss from the same rows, and sends the gradient of its own rows back, times R: the
+    mean over the ranks, which DistributedDataParallel takes, then is the gradient that one process computes, whatever
+    the loss and the sizes are.
+
+    Args:
+        x: (n, ...) of this rank, of which the first ``sizes[rank]`` rows count; of one shape after the first dimension.
+        sizes: of every rank.
+
+    Returns:
+        (sum of ``sizes``, ...).
+    """
+    return x if count() == 1 else _Gather.apply(x, sizes)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, sizes: list[int]) -> Tensor:
+        ctx.sizes, ctx.shape = sizes, x.shape
+        own = sizes[rank()]
+        padded = x.new_zeros(max(sizes), *x.shape[1:])  # a collective needs equal shapes
+        padded[:own] = x[:own]
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        start, own = sum(ctx.sizes[:rank()]), ctx.sizes[rank()]
+        out = grad.new_zeros(ctx.shape)
+        out[:own] = grad[start:start + own] * count()
+        return out, None
+
+
+def broadcast(value: Value) -> Value:
+    """Rank 0's value, on all ranks; tensors in it must be on the host."""
+    if count() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
+    """Write rank 0's values into the tensors of all ranks."""
+    if count() > 1:
+        for tensor in tensors:
+            value = tensor.detach().contiguous()  # a weight may be stored channels last
+            dist.broadcast(value, src=0)
+            tensor.detach().copy_(value)
+
+
+def any_process(flag: bool) -> bool:
+    """Whether the flag is true on any rank."""
+    if count() == 1:
+        return flag
+    value = torch.tensor(int(flag))
+    dist.all_reduce(value, dist.ReduceOp.MAX)
+    return bool(value)
+
+
+def wait_for_all() -> None:
+    """Wait until every rank has come here."""
+    any_process(False)
+
+
+@contextmanager
+def first_alone() -> Iterator[None]:
+    """Run the block on rank 0, then on the others, which find the files that it wrote."""
+    if not is_first():
+        wait_for_all()
+    yield
+    if is_first():
+        wait_for_all()
+
+
+def check_equal(what: str, value: str) -> None:
+    """Refuse a run whose processes do not all have the same value.
+
+    Raises:
+        ValueError: on all ranks; names the first that differs.
+    """
+    if count() == 1:
+        return
+    values: list[Any] = [None] * count()
+    dist.all_gather_object(values, value)
+    for number, other in enumerate(values):
+        if other != values[0]:
+            raise ValueError(f"process {number} has other {what} than process 0 ({other} and {values[0]}): start all "
+                             f"{count()} processes alike")
