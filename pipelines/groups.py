@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from mprd_pyg.data import DataCard
 from mprd_pyg.grouping import GroupFolder, GroupUpdate
 from mprd_pyg.grouping.group_files import MANIFEST
-from mprd_pyg.relations import Relation
+from mprd_pyg.relations import Relation, read_constraints
 from mprd_pyg.relations.groups import GroupFinder
 from pipelines.command_line import cli
 from pipelines.report.group_page import write_group_page
@@ -47,6 +47,8 @@ def make_parser() -> cli.Parser:
                                        "ConnectedComponents")
     parser.add_argument("--threshold", type=float | None, default=None,
                         help="cosine with a group from which an image is taken for a member; null calibrates it")
+    parser.add_argument("--constraints", type=str | None, default=None,
+                        help="file of pairs said to be the same or different, as a run's constraints.csv")
     parser.add_argument("--regroup", type=bool, default=False, help="find all groups anew, without embedding anew")
     parser.add_argument("--image_root", type=str | None, default=None, help="folder of the run's images, if they moved")
     parser.add_argument("--workers", type=int, default=4, help="threads that decode images")
@@ -139,7 +141,11 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     groups = open_groups(folder.path, cfg.run or cfg.checkpoint, cfg.accelerator, workers=cfg.workers,
                          progress=cfg.progress)
     skipped, altered = groups.embed(root, images, cfg.index)
-    update = groups.group(relation=parts.relation, finder=parts.finder, threshold=cfg.threshold,
+    must = cannot = None
+    if cfg.constraints is not None:
+        said = read_constraints(cfg.constraints, groups.files.table["path"].tolist())
+        must, cannot = said.must, said.cannot
+    update = groups.group(must, cannot, relation=parts.relation, finder=parts.finder, threshold=cfg.threshold,
                           use_cameras=cfg.cameras, regroup=cfg.regroup, skipped=skipped, altered=altered)
     write_tables(folder, groups)
     say(groups, update)

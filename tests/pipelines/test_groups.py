@@ -123,6 +123,19 @@ def test_constraints_in_the_library_tell_what_they_merge(copied, made):
     assert (again[:20] == stays).all() and again[20] != again[21]
 
 
+def test_constraints_of_a_file_join_and_part_groups(made, tmp_path, capsys):
+    said = tmp_path / "constraints.csv"
+    said.write_text("path,other_path,verdict\n0_0000.png,1_0000.png,same\n2_0000.png,2_0001.png,different\n")
+    base = ("--checkpoint", made / "last.pt", "--gallery", made / "crops")
+    assert run(*base, "--out", tmp_path / "out", "--constraints", said) == 0
+    group = pd.read_parquet(tmp_path / "out" / "groups.parquet").set_index("path")["group"]
+    assert group["0_0000.png"] == group["1_0000.png"] == group["1_0009.png"]
+    assert group["2_0000.png"] != group["2_0001.png"]
+    said.write_text("path,other_path,verdict\nnone.png,1_0000.png,same\n")
+    assert run(*base, "--out", tmp_path / "bad", "--constraints", said) == 2
+    assert "none.png" in capsys.readouterr().err
+
+
 def test_an_interrupted_embedding_goes_on(made, tmp_path, monkeypatch):
     from mprd_pyg.grouping import embedded_files, group_folder
     monkeypatch.setattr(group_folder, "SAVE", 8)
