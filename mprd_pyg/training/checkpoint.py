@@ -44,8 +44,8 @@ def _are_states(value: dict) -> bool:
 ENTRIES: dict[str, tuple[type, Callable[[Any], bool], str]] = {
     "method": (dict, _are_states, "the states of its parts"), "models": (dict, _are_states, "the states of models"),
     "describe": (dict, lambda _: True, "names with values"),
-    "position": (dict, lambda at: set(at) == {"epoch", "phase", "step"} and all(map(_is_count, at.values()))
-                 and at["epoch"] > 0, "the counts epoch, phase and step"),
+    "position": (dict, lambda at: set(at) == {"epoch", "phase", "step", "total"} and all(map(_is_count, at.values()))
+                 and at["epoch"] > 0, "the counts epoch, phase, step and total"),
     "sums": (dict, lambda sums: _has_numbers(sums) and all(
         name.endswith("#") or sums.get(name + "#", 0) > 0 for name in sums), "sums with the counts of their terms"),
     "before": (dict, _has_numbers, "names with numbers"),

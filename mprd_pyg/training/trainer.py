@@ -3,7 +3,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.loggers import Logger
 from torch import Tensor
 from tqdm import tqdm
 
@@ -96,15 +97,18 @@ class Trainer:
         describe: plain values to keep in each checkpoint (what network, what data). A checkpoint that describes
             something else is refused.
         progress: show progress bars.
+        logger: shown the figures of every 20th step and of every epoch, by the number of steps so far; TensorBoard's
+            in ``logs/`` by default.
     """
 
     def __init__(self, fabric: Fabric, folder: Path, evaluate: Callable[[], dict[str, float]] | None = None,
                  evaluate_every: int = 0, checkpoint_every: int = 0, describe: dict[str, Any] | None = None,
-                 progress: bool = True):
+                 progress: bool = True, logger: Logger | None = None):
         self.fabric, self.folder, self.evaluate, self.describe = fabric, Path(folder), evaluate, describe or {}
         self.evaluate_every, self.checkpoint_every = evaluate_every, checkpoint_every
         self.progress = progress and processes.is_first()
-        self.epoch, self.phase, self.step = 1, 0, 0
+        self.epoch, self.phase, self.step, self.total = 1, 0, 0, 0
+        self.logger = logger
         self.sums: dict[str, float] = {}
         self.before: dict[str, float] = {}
         self.history: list[dict[str, float]] = []
@@ -124,12 +128,12 @@ class Trainer:
             method.prepare()
             self.before = self.evaluate() if self.evaluate else {}
             self._save(method)
-        with self._signals(), self._writer() as writer:
+        with self._signals(), self._logging() as logger:
             while self.epoch <= method.epochs:
                 started = time.monotonic()
                 for number, phase in enumerate(method.phases(self.epoch)):
                     if number >= self.phase:
-                        self._run(method, phase, writer)
+                        self._run(method, phase, logger)
                         self._send_state(method)
                         self.phase, self.step = number + 1, 0
                 record = {"epoch": self.epoch, **self._means(), **method.end_epoch(self.epoch)}
@@ -138,7 +142,7 @@ class Trainer:
                     record |= self.evaluate()
                 record["seconds"] = round(time.monotonic() - started, 3)
                 self.history.append(record)
-                self._log(record, writer)
+                self._log(record, logger)
                 self.epoch, self.phase, self.step, self.sums = self.epoch + 1, 0, 0, {}
                 self.stop = processes.any_process(self.stop)
                 self._save(method)
@@ -146,7 +150,7 @@ class Trainer:
                     raise Stopped(f"stopped after epoch {self.epoch - 1}")
         return self.history
 
-    def _run(self, method: Method, phase: Phase, writer) -> None:
+    def _run(self, method: Method, phase: Phase, logger: Logger | None) -> None:
         bar = tqdm(phase.batches(self.step), total=phase.num_steps, initial=self.step, leave=False,
                    desc=f"epoch {self.epoch}/{method.epochs} {phase.name}", disable=None if self.progress else True)
         for batch in bar:
@@ -157,12 +161,11 @@ class Trainer:
                                              f"stopped; {self.checkpoint} holds the state after the epoch before")
                 self.sums[name] = self.sums.get(name, 0.0) + value
                 self.sums[name + "#"] = self.sums.get(name + "#", 0.0) + 1
-            self.step += 1
+            self.step, self.total = self.step + 1, self.total + 1
             self.stop = processes.any_process(self.stop)
             bar.set_postfix({name.split("/")[1]: f"{value:.3f}" for name, value in shown.items()}, refresh=False)
-            if self.step % 20 == 0 and writer is not None:
-                for name, value in shown.items():
-                    writer.add_scalar(name, value, (self.epoch - 1) * phase.num_steps + self.step)
+            if self.step % 20 == 0 and logger is not None:
+                logger.log_metrics(shown, self.total)
             if self.stop or (self.checkpoint_every and self.step % self.checkpoint_every == 0):
                 self._save(method)
                 if self.stop:
@@ -196,7 +199,7 @@ class Trainer:
         processes.wait_for_all()
 
     def _write(self, method: Method) -> None:
-        position = {"epoch": self.epoch, "phase": self.phase, "step": self.step}
+        position = {"epoch": self.epoch, "phase": self.phase, "step": self.step, "total": self.total}
         parts = {name: part.state_dict() for name, part in method.parts.items()}
         save_checkpoint(self.checkpoint, {"method": parts, "position": position, "sums": self.sums,
                                           "history": self.history, "before": self.before, "random": self._random(),
@@ -209,7 +212,8 @@ class Trainer:
                 raise ValueError(f"{self.checkpoint} is of another run: its {name} is {state['describe'].get(name)!r}, "
                                  f"this run's is {value!r}")
         load_parts(method.parts, state["method"], str(self.checkpoint))
-        self.epoch, self.phase, self.step = (state["position"][name] for name in ("epoch", "phase", "step"))
+        self.epoch, self.phase, self.step, self.total = (state["position"][name] for name in (
+            "epoch", "phase", "step", "total"))
         self.sums, self.history, self.before = dict(state["sums"]), list(state["history"]), dict(state["before"])
         if len(self.history) != self.epoch - 1:
             raise ValueError(f"{self.checkpoint} holds {len(self.history)} epochs' figures, but stands in epoch "
@@ -217,21 +221,30 @@ class Trainer:
         for name, value in state["random"].items():
             self._set_random(name, value)
 
-    def _writer(self):
+    @contextmanager
+    def _logging(self) -> Iterator[Logger | None]:
+        """The logger; None but in the first process."""
         if not processes.is_first():
-            return nullcontext()
-        from torch.utils.tensorboard import SummaryWriter  # slow to import
-        return SummaryWriter(str(self.folder / "logs"))
+            yield None
+            return
+        if self.logger is None:
+            from lightning_fabric.loggers import TensorBoardLogger  # slow to import
+            self.logger = TensorBoardLogger(self.folder, name="logs", version="")
+        try:
+            yield self.logger
+        except BaseException:
+            self.logger.finalize("failed")
+            raise
+        self.logger.finalize("success")
 
-    def _log(self, record: dict[str, float], writer) -> None:
-        if writer is None:
+    def _log(self, record: dict[str, float], logger: Logger | None) -> None:
+        if logger is None:
             return
         # The whole history each time: a resumed run never doubles or loses a line.
         with replacing(self.folder / "logs" / "history.csv") as part:
             pd.DataFrame(self.history).to_csv(part, index=False)
-        for name, value in record.items():
-            writer.add_scalar(f"epoch/{name}", value, record["epoch"])
-        writer.flush()
+        logger.log_metrics({f"epoch/{name}": value for name, value in record.items()}, self.total)
+        logger.save()
         if self.progress:
             shown = {k: v for k, v in record.items() if k.split("/")[-1] in
                      ("loss", "precision", "recall", "mAP", "rank1", "auc", "seconds")}

@@ -1,6 +1,8 @@
 """The options that training pipelines share: typed parameters of the parts."""
 from typing import Any
 
+from lightning_fabric.loggers import Logger
+
 from mprd_pyg.data.pedestrian.synthetic import write_synthetic
 from mprd_pyg.graph import KNNGraph
 from mprd_pyg.losses import BinomialDeviance, MultiPositiveInfoNCE, SoftTargets
@@ -32,6 +34,9 @@ def training_parser(name: str, description: str, learner: dict[str, Any] | None 
     parser.add_class_arguments(DataOptions, "data", instantiate=False)
     parser.add_argument("--evaluate_every", type=int, default=5, help="epochs; 0: at the end only")
     parser.add_argument("--checkpoint_every", type=int, default=0, help="steps between checkpoints in an epoch")
+    parser.add_subclass_arguments(Logger, "logger", required=False,
+                                  help="any logger of Lightning Fabric, of a module named by --allow_import; null is "
+                                       "TensorBoard's")
     parser.add_argument("--sync_batchnorm", type=bool, default=True,
                         help="BatchNorm statistics of the whole batch where processes share it on CUDA devices; "
                              "elsewhere they are each process's own, or frozen by learner.freeze_batchnorm")

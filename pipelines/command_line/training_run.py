@@ -234,7 +234,7 @@ class TrainingRun:
                     **self.target.describe_split()}
         evaluate = None if rank is None else lambda: processes.broadcast(flat_metrics(rank()))
         return Trainer(self.fabric, folder, evaluate, evaluate_every, self.cfg.checkpoint_every, describe,
-                       self.cfg.progress)
+                       self.cfg.progress, self.parts.get("logger") if folder == self.folder.path else None)
 
     def _pretrain(self) -> dict[str, Any]:
         source, cfg = self.source, self.cfg

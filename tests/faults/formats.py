@@ -61,7 +61,7 @@ def write_checkpoint(folder: Path) -> Path:
     net = torch.nn.Linear(40, 30)
     save_checkpoint(folder / "last.pt", {
         "method": {"network": net.state_dict(), "memory": {"bank": torch.randn(1, 20, 30)}},
-        "sums": {"a": 1.0, "a#": 2}, "position": {"epoch": 2, "phase": 0, "step": 0}, "before": {},
+        "sums": {"a": 1.0, "a#": 2}, "position": {"epoch": 2, "phase": 0, "step": 0, "total": 9}, "before": {},
         "history": [{"epoch": 1, "loss": 0.5}], "random": {"cpu": torch.get_rng_state(), "cuda": []},
         "describe": {"data": "x"}})
     return folder / "last.pt"

@@ -14,7 +14,7 @@ from pipelines.runs.networks import load_network
 def state():
     net = torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.BatchNorm1d(7))
     return {"method": {"network": net.state_dict(), "memory": {"bank": torch.randn(1, 40, 300)}},
-            "position": {"epoch": 2, "phase": 0, "step": 0}, "sums": {"a": 1.5, "a#": 3}, "before": {},
+            "position": {"epoch": 2, "phase": 0, "step": 0, "total": 9}, "sums": {"a": 1.5, "a#": 3}, "before": {},
             "history": [{"epoch": 1, "loss": float("nan")}], "describe": {"data": "x", "text": "ä"},
             "random": {"cpu": torch.get_rng_state(), "cuda": []}}
 
@@ -73,8 +73,8 @@ def test_the_checksum_is_of_all_bits_and_of_their_order():
 
 
 HUGE = torch.zeros(1).expand(10**12)
-BY_HAND = [("position", 3), ("position", {"epoch": 1}), ("position", {"epoch": -1, "phase": 0, "step": 0}),
-           ("position", {"epoch": 1.5, "phase": 0, "step": 0}), ("method", []), ("method", {"network": 3}),
+BY_HAND = [("position", 3), ("position", {"epoch": 1}), ("position", {"epoch": -1, "phase": 0, "step": 0, "total": 0}),
+           ("position", {"epoch": 1.5, "phase": 0, "step": 0, "total": 0}), ("method", []), ("method", {"network": 3}),
            ("sums", {"a": "b"}), ("sums", None), ("sums", {"a": 1.0}),
            ("sums", {"a": 1.0, "a#": 0}), ("history", {}), ("history", [1]), ("history", [{"a": torch.ones(1)}]),
            ("before", [1]), ("random", {"cpu": torch.ones(3), "cuda": []}), ("random", {}), ("random", 3),

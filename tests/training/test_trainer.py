@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.loggers import Logger
 
 from mprd_pyg.training import (
     LinearSchedule,
@@ -164,3 +165,31 @@ def test_schedules_of_the_paper():
     for epoch in (1, 21, 21, 3):
         step.apply(optimizer, epoch)
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0.5 * step(epoch))
+
+
+def test_any_logger_of_fabric_is_shown_steps_and_epochs_in_rising_order(tmp_path):
+    class Long(Walk):
+        def phases(self, epoch):
+            for name in ("first", "second"):
+                yield Phase(name, 45, lambda start: range(start, 45), self.step)
+
+    class Kept(Logger):
+        name, version, seen, ends = "kept", 0, None, None
+
+        def log_metrics(self, metrics, step=None):
+            self.seen = [*(self.seen or []), (step, dict(metrics))]
+
+        def log_hyperparams(self, *args, **kwargs):
+            raise AssertionError("nobody asks for it")
+
+        def finalize(self, status):
+            self.ends = status
+    logger = Kept()
+    run = trainer(tmp_path, logger=logger)
+    run.fit(Long())
+    steps = [step for step, _ in logger.seen]
+    assert steps == sorted(steps) and logger.ends == "success"
+    epochs = [metrics["epoch/epoch"] for _, metrics in logger.seen if "epoch/epoch" in metrics]
+    assert epochs == list(range(1, len(run.history) + 1))
+    assert any("epoch/epoch" not in metrics for _, metrics in logger.seen)
+    assert not list(tmp_path.rglob("events.out.tfevents*"))
