@@ -62,7 +62,7 @@ def write_group_page(groups: GroupFolder, update: GroupUpdate | None = None) -> 
                 "tiles": [sheet(rows[number][:TWIN_TILES]) for number in pair]} for pair, similarity in twins],
         more_twins=len(found.duplicates) - len(twins),
         groups=[{"number": number, "note": note(images.loc[rows[number]], len(shown[number])),
-                 "near": near.get(number, [])[:8], "tiles": sheet(shown[number])} for number in drawn],
+                 "near": near.get(number, [])[:3], "tiles": sheet(shown[number])} for number in drawn],
         listed=[{"number": number, "size": size[number], "path": images["path"][rows[number][0]]}
                 for number in listed],
         alone=[{"title": title, "note": f"{len(no_group[verdict])} images" + (
