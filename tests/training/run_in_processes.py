@@ -6,7 +6,9 @@ Modules are imported once; then each job is run by its own processes, which are 
 import json
 import os
 import signal
+import socket
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -145,14 +147,35 @@ def fork(job: dict, port: int) -> dict[int, int]:
     return ranks
 
 
-def main() -> None:
-    for job in json.loads(Path(sys.argv[1]).read_text()):
-        # As torchrun does, this process serves the store; or rank 0 does, where the processes were started by hand.
+def serve_store() -> int:
+    """Serve the store in a process of its own, as torchrun does; returns its port.
+
+    Not here: its thread may hold a lock of the C library while this process forks, and the copy would wait for ever.
+    """
+    (reads, writes), parent = os.pipe(), os.getpid()
+    if not os.fork():
         store = dist.TCPStore("127.0.0.1", 0, None, True, wait_for_workers=False)
-        port, by_hand = store.port, job.pop("by_hand", False)
-        os.environ["TORCHELASTIC_USE_AGENT_STORE"] = str(not by_hand)
-        if by_hand:
-            del store
+        os.write(writes, str(store.port).encode())
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(0)
+    return int(os.read(reads, 10))
+
+
+def free_port() -> int:
+    """A port that nobody serves."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def main() -> None:
+    served = serve_store()
+    for number, job in enumerate(json.loads(Path(sys.argv[1]).read_text())):
+        # The number keeps the jobs apart in the store. By hand, rank 0 serves one.
+        by_hand = job.pop("by_hand", False)
+        os.environ.update(TORCHELASTIC_USE_AGENT_STORE=str(not by_hand), TORCHELASTIC_RESTART_COUNT=str(number))
+        port = free_port() if by_hand else served
         Path(job["out"]).mkdir(parents=True, exist_ok=True)
         ranks = fork(job, port)
         status = {}

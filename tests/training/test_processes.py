@@ -40,7 +40,7 @@ def runs(tmp_path_factory):
     script = Path(__file__).with_name("run_in_processes.py")
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
     result = subprocess.run([sys.executable, str(script), str(out / "jobs.json")], env=env, capture_output=True,
-                            text=True)
+                            text=True, timeout=900)
     assert result.returncode == 0, result.stderr
     return out, result.stderr
 
