@@ -28,7 +28,6 @@ def make_parser() -> cli.Parser:
     parser.add_argument("--rows", type=int, default=12, help="images on the sheet")
     parser.add_argument("--write", type=bool, default=True, help="false: draw the sheet only")
     parser.add_argument("--progress", type=bool, default=True, help="show progress bars")
-    parser.shipped = None
     return parser
 
 

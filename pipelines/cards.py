@@ -40,7 +40,6 @@ def make_parser() -> cli.Parser:
     commands = parser.add_subcommands()
     commands.add_subcommand("check", check, help="compare a data root with its card")
     commands.add_subcommand("new", new, help="make a card for a folder of crops")
-    parser.shipped = None
     return parser
 
 

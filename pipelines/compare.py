@@ -21,7 +21,6 @@ METRICS = {"mAP": "mAP", "rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-1
 def make_parser() -> cli.Parser:
     """Flags."""
     parser = cli.Parser(prog="python -m pipelines.compare", description=__doc__.splitlines()[0])
-    parser.shipped = None
     parser.add_argument("runs", type=str, nargs="+", help="run folders; those that differ in the seed only are grouped")
     parser.add_argument("--by_person", type=bool, default=False,
                         help="resample identities instead of queries: wider, for queries of one person are alike")

@@ -28,7 +28,6 @@ LEAST_COSINE = 0.9999
 def make_parser() -> cli.Parser:
     """Flags."""
     parser = cli.Parser(prog="python -m pipelines.export", description=__doc__.splitlines()[0])
-    parser.shipped = None
     parser.add_argument("--checkpoint", type=str, required=True, help="a run's folder, or its checkpoints/last.pt")
     parser.add_argument("--out", type=str, required=True, help="new folder")
     parser.add_argument("--images", type=str | None, default=None,

@@ -17,7 +17,6 @@ def make_parser() -> cli.Parser:
     parser.add_argument("--archive", type=str, required=True, help="cuhk-03.mat, a zip file or a tar file")
     parser.add_argument("--out", type=str, required=True, help="folder to write to: the data root of the card")
     parser.add_argument("--progress", type=bool, default=True, help="show progress bars")
-    parser.shipped = None
     return parser
 
 

@@ -26,7 +26,6 @@ from pipelines.runs.run_folder import RunFolder
 def make_parser() -> cli.Parser:
     """Flags."""
     parser = cli.Parser(prog="python -m pipelines.groups", description=__doc__.splitlines()[0])
-    parser.shipped = None
     parser.add_argument("run", type=str, nargs="?", default=None, help="run folder, whose training images are grouped")
     parser.add_argument("--checkpoint", type=str | None, default=None,
                         help="a run's folder, or its checkpoints/last.pt, to embed images with")

@@ -43,7 +43,7 @@ def make_parser() -> cli.Parser:
     parser.add_argument("--memory", type=float, default=2.0,
                         help="GiB that a process may hold for rows and lists: all rows, where they fit, or blocks")
     parser.add_argument("--progress", type=bool, default=True, help="show a progress bar")
-    parser.shipped = None
+    parser.several = True
     return parser
 
 

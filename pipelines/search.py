@@ -23,7 +23,6 @@ SHEET = 25  # queries on a sheet
 def make_parser() -> cli.Parser:
     """Flags."""
     parser = cli.Parser(prog="python -m pipelines.search", description=__doc__.splitlines()[0])
-    parser.shipped = None
     parser.add_argument("--checkpoint", type=str, required=True, help="a run's folder, or its checkpoints/last.pt")
     parser.add_argument("--index", type=str, required=True, help="folder that keeps the index; made if missing")
     parser.add_argument("--gallery", type=str | None, default=None,

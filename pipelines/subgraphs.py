@@ -43,7 +43,6 @@ def make_parser() -> cli.Parser:
     parser.add_argument("--image_root", type=str | None, default=None, help="folder of the images, when they moved")
     parser.add_argument("--seed", type=int, default=0, help="of the random choice")
     parser.add_argument("--progress", type=bool, default=True, help="show progress bars")
-    parser.shipped = None
     return parser
 
 

@@ -25,6 +25,9 @@ set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=["mprd_py
 class Parser(ArgumentParser):
     """An argument parser that names the nearest valid key when one is unknown."""
 
+    shipped: str | None = None  # configuration that is read where none is given
+    several = False  # whether the command may run in several processes
+
     def error(self, message: str, ex: Exception | None = None):
         """Report and exit with status 2."""
         flag = re.search(r"--([\w.]+)", message) if "nrecognized" in message else None

@@ -24,7 +24,6 @@ from pipelines.runs.run import Run
 def make_parser() -> cli.Parser:
     """Flags."""
     parser = cli.Parser(prog="python -m pipelines.experiments", description=__doc__.splitlines()[0])
-    parser.shipped = None
     parser.add_argument("table", type=str, help=f"a YAML file, or one of {', '.join(shipped_tables())}")
     parser.add_argument("--card", type=str, required=True, help="data card of the target; synthetic draws its images")
     parser.add_argument("--data.root", type=str | None, default=None, help="folder of the target")

@@ -20,7 +20,6 @@ PUBLISHED = Path(__file__).parent.parent / "tables" / "published" / "link_predic
 def make_parser() -> cli.Parser:
     """Flags."""
     parser = cli.Parser(prog="python -m pipelines.experiments link_prediction", description=__doc__)
-    parser.shipped = None
     parser.add_argument("--graphs", type=str, nargs="+", required=True, help="graph files")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="of split and model")
     parser.add_argument("--base", type=str | None, default=None,

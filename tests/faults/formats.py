@@ -29,7 +29,7 @@ from mprd_pyg.graph import KNNGraph, PairSubgraphDataset, PairSubgraphs, PairSub
 from mprd_pyg.graph.store.store_files import MANIFEST
 from mprd_pyg.link_prediction import read_graph, read_pairs
 from mprd_pyg.models import ImageEmbedder
-from mprd_pyg.models.trunk import build_trunk
+from mprd_pyg.models.trunk_by_name import build_trunk
 from mprd_pyg.retrieval.gallery_files import load_gallery, save_gallery
 from mprd_pyg.retrieval.gallery_index import new_index, search_index
 from mprd_pyg.training import load_checkpoint, save_checkpoint

@@ -1,4 +1,5 @@
 """--constraints in the training commands: what is said is believed, and what is wrong with the file is one line."""
+import itertools
 import json
 
 import pandas as pd
@@ -14,13 +15,14 @@ SMALL = ["--data.height", "48", "--data.width", "24", "--progress", "false", "--
          "--pretrain", "false"]
 ONE = ["--network.arch", "resnet18", "--network.last_stage", "2", "--learner.batch_size", "8",
        "--camera_style", "none"]
+SIX_PATCHES = ["--data.height", "96", "--data.width", "48"]
 COMMANDS = {
     "mprd": (mprd, [*ONE, "--gcn.hidden", "8"]),
     "mprd_relation": (mprd, [*ONE, "--relation", "KNearest", "--relation.k", "2"]),
     "cluster_contrast": (cluster_contrast, [*ONE, "--groups", "Groups", "--groups.base", "KReciprocalJaccard",
                                             "--groups.finder", "ConnectedComponents"]),
-    "paul": (paul, ["--ipfl.r", "2"]),
-    "patch_mprd": (patch_mprd, ["--ipfl.r", "2", "--gcn.hidden", "8"]),
+    "paul": (paul, [*SIX_PATCHES, "--ipfl.r", "2"]),
+    "patch_mprd": (patch_mprd, [*SIX_PATCHES, "--ipfl.r", "2", "--gcn.hidden", "8"]),
 }
 
 
@@ -34,8 +36,8 @@ def run(name, root, out, *argv):
 def test_what_is_said_is_believed(name, pedestrians, tmp_path):
     root, file, out = pedestrians(identities=(5, 4)), tmp_path / "said.csv", tmp_path / "out"
     paths = sorted(f"bounding_box_train/{path.name}" for path in (root / "bounding_box_train").iterdir())
-    same, different = [paths[0], paths[5], paths[10]], (paths[0], paths[1])
-    append_statements(file, [(same[0], same[1], "same"), (same[1], same[2], "same"), (*different, "different")])
+    same, different = paths[::5], (paths[0], paths[1])
+    append_statements(file, [*((a, b, "same") for a, b in itertools.pairwise(same)), (*different, "different")])
     assert run(name, root, out, "--constraints", file) == 0
     opened = Run(out)
     images, pairs = opened.images["path"].iloc[:opened.rows].tolist(), opened.pairs()
@@ -74,7 +76,7 @@ def test_a_tracklet_column_makes_must_links(pedestrians, tmp_path, monkeypatch):
 
     def with_tracklets(*arguments):
         table = choose(*arguments)
-        marked = table.assign(tracklet=[7 if row in (0, 5) else -1 for row in range(len(table))])
+        marked = table.assign(tracklet_id=[7 if row in (0, 5) else -1 for row in range(len(table))])
         marked.attrs = table.attrs
         return marked
     monkeypatch.setattr(training_run, "choose_meta", with_tracklets)

@@ -24,7 +24,8 @@ def test_only_the_network_computes_in_half_precision():
     loss = BinomialDeviance()
     method = MPRD(learner, connect, relation, gcn=gcn, loss=loss, epochs=1)
     seen, inside, products = [], [], []
-    network.trunk.layer1.register_forward_hook(lambda module, args, out: inside.append(out.dtype))
+    last = [module for module in network.trunk.modules() if isinstance(module, torch.nn.Conv2d)][-1]
+    last.register_forward_hook(lambda module, args, out: inside.append(out.dtype))
     loss.register_forward_hook(lambda module, args, out: seen.append((args[0].detach(), args[1].clone(), args[2],
                                                                       args[3], out.detach())))
     relation.classifier.register_forward_hook(lambda module, args, out: products.append(out.dtype))
