@@ -16,7 +16,7 @@ from paul.pedal import Pedal
 
 #: the learner's options in Sec. 4.2
 LEARNER = {"batch_size": 40, "trunk_lr": 1e-4, "new_lr": 1e-4, "weight_decay": 1e-4, "optimizer": "sgd",
-           "embed_mode": "train"}
+           "batchnorm": "train"}
 
 
 class PAUL:

@@ -97,6 +97,10 @@ class ConstrainedBranches(BranchRelation):
         self.base, self.constraints = base, constraints
         self.reach, self.joint = base.reach, base.joint
 
+    def check(self, images: TrainImages) -> None:
+        """Refuse what ``base`` refuses."""
+        self.base.check(images)
+
     def __call__(self, graphs: list[Data]) -> list[Data]:
         """Judge by ``base`` and correct each branch."""
         return [correct(pairs, self.constraints, graph.rows, graph.x)

@@ -140,11 +140,9 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     groups = open_groups(folder.path, cfg.run or cfg.checkpoint, cfg.accelerator, workers=cfg.workers,
                          progress=cfg.progress)
     skipped, altered = groups.embed(root, images, cfg.index)
-    must = cannot = None
-    if cfg.constraints is not None:
-        said = read_constraints(cfg.constraints, groups.files.table["path"].tolist())
-        must, cannot = said.must, said.cannot
-    update = groups.group(must, cannot, relation=parts.relation, finder=parts.finder, threshold=cfg.threshold,
+    paths = groups.files.table["path"].tolist()
+    said = None if cfg.constraints is None else read_constraints(cfg.constraints, paths)
+    update = groups.group(said, relation=parts.relation, finder=parts.finder, threshold=cfg.threshold,
                           use_cameras=cfg.cameras, regroup=cfg.regroup, skipped=skipped, altered=altered)
     write_tables(folder, groups)
     say(groups, update)

@@ -38,9 +38,8 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     parts = parser.instantiate(cfg)
     meta = cfg.meta_identities if parts.relation is not None and parts.relation.needs_meta else 0
     this = TrainingRun("paul", parser, cfg, parts, meta)
-    relation, pedal = this.constrained(parts.relation or KNearest(parts.knn.k)), parts.pedal
-    if parts.loss is not None:
-        pedal = BranchLoss(parts.loss)
+    pedal = parts.pedal if parts.loss is None else BranchLoss(parts.loss)
+    relation = this.constrained(parts.relation or KNearest(parts.knn.k))
     if cfg.agreement is not None:
         relation = AgreeingBranches(relation, cfg.agreement)
 

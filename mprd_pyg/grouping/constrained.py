@@ -3,11 +3,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import breadth_first_order, connected_components
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from mprd_pyg.relations import Constraints
 
-def constrain_groups(group: Tensor, x: Tensor, must: Tensor | None = None, cannot: Tensor | None = None) -> Tensor:
+
+def constrain_groups(group: Tensor, x: Tensor, constraints: Constraints | None = None) -> Tensor:
     """Change groups as little as the constraints ask for.
 
     Groups that hold must-linked images become one. A group that then holds cannot-linked images is split: the images
@@ -18,18 +20,20 @@ def constrain_groups(group: Tensor, x: Tensor, must: Tensor | None = None, canno
     Args:
         group: (N,) groups, < 0 for none.
         x: (N, d) unit features.
-        must: (2, M) pairs of images that are one individual.
-        cannot: (2, C) pairs that are not.
+        constraints: of the N images.
 
     Returns:
         (N,) groups; those that no constraint touches keep their number.
 
     Raises:
-        ValueError: a pair out of range, or a contradiction; the message names the pair and the chain that makes it one.
+        ValueError: constraints of another number of images.
     """
-    must, cannot = _checked(must, len(group), "must"), _checked(cannot, len(group), "cannot")
-    atom = _must_sets(must, cannot, len(group))
-    label = _merged(group.cpu().numpy(), must)
+    if constraints is None:
+        constraints = Constraints(torch.zeros(2, 0), torch.zeros(2, 0), len(group))
+    if constraints.num_images != len(group):
+        raise ValueError(f"the constraints are of {constraints.num_images} images, the groups of {len(group)}")
+    cannot, atom = constraints.cannot.numpy(), constraints.component.numpy()
+    label = _merged(group.cpu().numpy(), constraints.must.numpy())
     one, other = cannot
     free = label.max(initial=-1) + 1
     for name in np.unique(label[one[(label[one] == label[other]) & (label[one] >= 0)]]):
@@ -40,33 +44,6 @@ def constrain_groups(group: Tensor, x: Tensor, must: Tensor | None = None, canno
         free += part.max()
     lonely = (label >= 0) & (np.bincount(label + 1)[label + 1] == 1)
     return torch.from_numpy(np.where(lonely, -1, label))
-
-
-def _checked(pairs: Tensor | None, count: int, name: str) -> np.ndarray:
-    if pairs is None:
-        return np.zeros((2, 0), np.int64)
-    if pairs.dim() != 2 or len(pairs) != 2:
-        raise ValueError(f"{name} must be pairs (2, P) of images, got {tuple(pairs.shape)}")
-    pairs = pairs.cpu().numpy().astype(np.int64)
-    wrong = pairs[:, ((pairs < 0) | (pairs >= count)).any(0)]
-    if wrong.size:
-        raise ValueError(f"{name} names the images {wrong[0, 0]} and {wrong[1, 0]}: there are 0 ... {count - 1}")
-    return pairs
-
-
-def _must_sets(must: np.ndarray, cannot: np.ndarray, count: int) -> np.ndarray:
-    """(N,) number of each image's set of must-linked images."""
-    links = coo_matrix((np.ones(must.shape[1]), tuple(must)), shape=(count, count)).tocsr()
-    atom = connected_components(links, directed=False)[1]
-    wrong = cannot[:, atom[cannot[0]] == atom[cannot[1]]]
-    if wrong.size:
-        one, other = wrong[:, 0].tolist()
-        before, chain = breadth_first_order(links + links.T, other, directed=False)[1], [one]
-        while chain[-1] != other:
-            chain.append(int(before[chain[-1]]))
-        raise ValueError(f"images {one} and {other} cannot be one individual and must be: the chain of must-links is "
-                         f"{' = '.join(map(str, chain))}; take one of these constraints back")
-    return atom
 
 
 def _merged(group: np.ndarray, must: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from mprd_pyg.evaluation import evaluate_groups
 from mprd_pyg.grouping.embedded_files import embed_files
@@ -22,7 +22,7 @@ from mprd_pyg.grouping.image_groups import (
     find_groups,
 )
 from mprd_pyg.grouping.numbers import GroupChange, keep_numbers
-from mprd_pyg.relations import Relation
+from mprd_pyg.relations import Constraints, Relation
 from mprd_pyg.relations.groups import GroupFinder
 from mprd_pyg.retrieval.gallery_files import load_gallery
 from mprd_pyg.retrieval.gallery_scan import list_files
@@ -190,14 +190,14 @@ class GroupFolder:
             raise ValueError(f"{root} holds no readable image{listed}")
         return sorted(skipped), altered.tolist()
 
-    def group(self, must: Tensor | None = None, cannot: Tensor | None = None, relation: Relation | None = None,
+    def group(self, constraints: Constraints | None = None, relation: Relation | None = None,
               finder: GroupFinder | None = None, threshold: float | None = None, use_cameras: bool = True,
               regroup: bool = False, skipped: list[tuple[str, str]] | None = None, altered: list[str] | None = None,
               ) -> GroupUpdate:
         """Group what is embedded: everything at first, then only what is new (:func:`add_to_groups`).
 
         Args:
-            must, cannot: pairs (2, P) of rows of the table, see :func:`constrain_groups`. They also change old groups.
+            constraints: of the rows of the table, see :func:`constrain_groups`. They also change old groups.
             relation, finder, threshold: as for :func:`find_groups`. The threshold of the first call stays.
             use_cameras: let the relation read the cameras, where there are several.
             regroup: find all groups anew; each keeps the number of the group with which it shares most images.
@@ -211,10 +211,10 @@ class GroupFolder:
         old = int((table["verdict"] != PENDING).sum())
         if old and not regroup:
             known = before.group[:old]
-            group = add_to_groups(x, known, before.threshold, camera, relation, finder, must, cannot)
+            group = add_to_groups(x, known, before.threshold, camera, relation, finder, constraints)
         else:
             person = person if bool((person >= 0).any()) else None
-            found = find_groups(x, camera, person, relation, finder, must, cannot, threshold)
+            found = find_groups(x, camera, person, relation, finder, constraints, threshold)
             group, self.about["threshold"] = found.group, found.threshold
             self.about["threshold_from"] = "given" if threshold is not None else "identities" if person is not None \
                 else "groups"

@@ -10,7 +10,7 @@ from mprd_pyg.graph import KNNGraph
 from mprd_pyg.graph.search.nearest import NearestSearch
 from mprd_pyg.grouping.constrained import constrain_groups
 from mprd_pyg.grouping.group_means import GroupMeans, calibrate_threshold
-from mprd_pyg.relations import ConnectedComponents, KReciprocalJaccard, MapEquation, Relation
+from mprd_pyg.relations import ConnectedComponents, Constraints, KReciprocalJaccard, MapEquation, Relation
 from mprd_pyg.relations.groups import GroupFinder
 
 VERDICTS = ("member", "single", "new")
@@ -71,8 +71,8 @@ class ImageGroups:
 
 
 def find_groups(x: Tensor, camera: Tensor | None = None, person: Tensor | None = None,
-                relation: Relation | None = None, finder: GroupFinder | None = None, must: Tensor | None = None,
-                cannot: Tensor | None = None, threshold: float | None = None) -> ImageGroups:
+                relation: Relation | None = None, finder: GroupFinder | None = None,
+                constraints: Constraints | None = None, threshold: float | None = None) -> ImageGroups:
     """Group images by their features.
 
     Args:
@@ -81,13 +81,12 @@ def find_groups(x: Tensor, camera: Tensor | None = None, person: Tensor | None =
         person: (N,) identities, -1 for unknown; only the threshold is calibrated on them.
         relation: judges the pairs; None is :func:`default_relation`.
         finder: makes groups of the pairs; None is :func:`default_finder`.
-        must: (2, M) pairs of images that are one individual.
-        cannot: (2, C) pairs that are not; see :func:`constrain_groups`.
+        constraints: of the N images, see :func:`constrain_groups`.
         threshold: of the open-set verdict; None calibrates it (see :func:`calibrate_threshold`) on ``person``, or else
             on the groups found, or else takes 0.5.
 
     Raises:
-        ValueError: no features, columns of other lengths, or contradicting constraints.
+        ValueError: no features, or columns or constraints of other lengths.
 
     Example::
 
@@ -96,7 +95,7 @@ def find_groups(x: Tensor, camera: Tensor | None = None, person: Tensor | None =
     """
     _check(x, camera, person)
     group = _group(x, camera, relation, finder)
-    group = constrain_groups(group, x, must, cannot)
+    group = constrain_groups(group, x, constraints)
     if threshold is None and person is not None:
         threshold = calibrate_threshold(x, person)
     if threshold is None:
@@ -105,8 +104,8 @@ def find_groups(x: Tensor, camera: Tensor | None = None, person: Tensor | None =
 
 
 def add_to_groups(x: Tensor, group: Tensor, threshold: float, camera: Tensor | None = None,
-                  relation: Relation | None = None, finder: GroupFinder | None = None, must: Tensor | None = None,
-                  cannot: Tensor | None = None) -> Tensor:
+                  relation: Relation | None = None, finder: GroupFinder | None = None,
+                  constraints: Constraints | None = None) -> Tensor:
     """Let new images join or found groups.
 
     A new image joins the group whose mean (before any joined) is nearest, if their cosine reaches the threshold. Those
@@ -118,7 +117,7 @@ def add_to_groups(x: Tensor, group: Tensor, threshold: float, camera: Tensor | N
         x: (N + A, d) unit features, the A new images last.
         group: (N,) groups of the old images.
         threshold: of :class:`ImageGroups`.
-        camera, relation, finder, must, cannot: as for :func:`find_groups`, of all N + A images.
+        camera, relation, finder, constraints: as for :func:`find_groups`, of all N + A images.
 
     Returns:
         (N + A,) groups.
@@ -132,7 +131,7 @@ def add_to_groups(x: Tensor, group: Tensor, threshold: float, camera: Tensor | N
         rows = nearest_context(x, left)
         found = _group(x[rows].float(), None if camera is None else camera[rows], relation, finder, label[rows] < 0)
         label[rows] = torch.where(found >= 0, found + label.max() + 1, label[rows])
-    return constrain_groups(label, x, must, cannot)
+    return constrain_groups(label, x, constraints)
 
 
 def nearest_context(x: Tensor, asked: Tensor) -> Tensor:

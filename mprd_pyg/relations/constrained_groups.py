@@ -30,6 +30,7 @@ class ConstrainedGroups(GroupFinder):
         component, cannot = self.constraints.component.numpy(), self.constraints.cannot.numpy()
         alone = label < 0
         label[alone] = label.max(initial=-1) + 1 + np.arange(alone.sum())
+        label = np.unique(label, return_inverse=True)[1]  # 0 ... count - 1 at most, whatever numbers the finder gave
         # a node per group and per component: an image joins its two
         links = coo_matrix((np.ones(count), (label, label.max() + 1 + component)),
                            shape=(2 * count, 2 * count))

@@ -32,10 +32,10 @@ class Learner:
         weight_decay: L2 penalty (unstated for MPRD; MLCR's code has 5e-4 and Nesterov momentum).
         optimizer: SGD with a momentum of 0.9, in ``"nesterov"``'s form or plain, ``"adam"`` or ``"adamw"``.
         schedule: learning-rate multiplier by epoch; None is the method's own.
-        embed_mode: BatchNorm's mode where features are computed without training: ``"eval"``, or ``"train"``, as
-            the live features are made (PAUL's released code).
-        freeze_batchnorm: train with the BatchNorm statistics that the network came with. Figures then do not depend on
-            how many processes share a batch.
+        batchnorm: which statistics BatchNorm uses. Training uses those of the batch, and features without training use
+            the running ones (``"eval"``) or those of their batch too (``"train"``, PAUL's released code); ``"frozen"``
+            uses those that the network came with everywhere, so that figures do not depend on how many processes share
+            a batch.
         seed: of the order, the views, and all that a method draws.
         layer_decay: learning rate of a layer of the trunk relative to the next layer's, that of the last being
             ``trunk_lr``; 1 gives all the same.
@@ -47,18 +47,17 @@ class Learner:
     def __init__(self, fabric: Fabric, network: nn.Module, images: TrainImages, view: Any, batch_size: int = 32,
                  trunk_lr: float = 0.01, new_lr: float = 0.1, weight_decay: float = 5e-4,
                  optimizer: Literal["nesterov", "sgd", "adam", "adamw"] = "nesterov",
-                 schedule: StepSchedule | None = None, embed_mode: Literal["eval", "train"] = "eval",
-                 freeze_batchnorm: bool = False, seed: int = 0, layer_decay: float = 1.0):
-        if embed_mode not in ("eval", "train"):
-            raise ValueError(f"embed_mode must be 'eval' or 'train', got {embed_mode!r}")
+                 schedule: StepSchedule | None = None, batchnorm: Literal["eval", "train", "frozen"] = "eval",
+                 seed: int = 0, layer_decay: float = 1.0):
+        if batchnorm not in ("eval", "train", "frozen"):
+            raise ValueError(f"batchnorm must be 'eval', 'train' or 'frozen', got {batchnorm!r}")
         if optimizer not in ("nesterov", "sgd", "adam", "adamw"):
             raise ValueError(f"optimizer must be 'nesterov', 'sgd', 'adam' or 'adamw', got {optimizer!r}")
         if batch_size < processes.count():
             raise ValueError(f"{processes.count()} processes cannot share a batch of {batch_size} images: start fewer, "
                              f"or raise learner.batch_size")
         self.fabric, self.images, self.view = fabric, images.to(fabric.device), view
-        self.batch_size, self.new_lr, self.schedule, self.embed_mode = batch_size, new_lr, schedule, embed_mode
-        self.freeze_batchnorm = freeze_batchnorm
+        self.batch_size, self.new_lr, self.schedule, self.batchnorm = batch_size, new_lr, schedule, batchnorm
         self.seed, self.epoch = seed, 0
         self.network = network.to(fabric.device, memory_format=torch.channels_last)
         groups = network.parameter_groups(trunk_lr, new_lr)
@@ -134,7 +133,7 @@ class Learner:
             if self.schedule is not None:
                 self.schedule.apply(self.optimizer, epoch)
             self.embedder.train()
-            if self.freeze_batchnorm:
+            if self.batchnorm == "frozen":
                 for module in self.network.modules():
                     if isinstance(module, nn.modules.batchnorm._BatchNorm):
                         module.eval()
@@ -147,7 +146,7 @@ class Learner:
 
     def embed(self, rows: Tensor | None = None, view: Any = None, seed: int | None = None,
               progress: str = "") -> Tensor:
-        """Features (R, M, d) without gradient, in ``embed_mode``.
+        """Features (R, M, d) without gradient.
 
         In training mode a few images are embedded among as many random unlabelled ones, whose BatchNorm statistics are
         those of the memory's features.
@@ -163,7 +162,7 @@ class Learner:
         options = self._reading() | {"view": view, "seed": seed, "progress": progress}
         if rows is not None and not len(rows):
             return torch.zeros(0, self.network.branches, self.network.dim, device=self.fabric.device)
-        if self.embed_mode == "eval" or self.freeze_batchnorm:
+        if self.batchnorm != "train":
             return embed_images(self.embedder, images.store, torch.arange(count) if rows is None else rows, **options)
         store = Subset(images.store, range(count) if rows is None else rows.tolist())
         if rows is None:

@@ -39,7 +39,7 @@ def training_parser(name: str, description: str, learner: dict[str, Any] | None 
                                        "TensorBoard's")
     parser.add_argument("--sync_batchnorm", type=bool, default=True,
                         help="BatchNorm statistics of the whole batch where processes share it on CUDA devices; "
-                             "elsewhere they are each process's own, or frozen by learner.freeze_batchnorm")
+                             "elsewhere they are each process's own; learner.batchnorm frozen avoids both")
     parser.add_argument("--compile", type=bool, default=False, help="compile the trunk (torch.compile)")
     parser.add_function_arguments(write_synthetic, "synthetic", skip=SYNTHETIC)
     add_learner(parser, "learner", learner or {})

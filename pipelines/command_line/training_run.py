@@ -96,9 +96,9 @@ class TrainingRun:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         elif processes.count() > 1 and processes.is_first():
             learners = ["learner", *(["pretraining_learner"] if self.cfg.get("pretrain") else [])]
-            if free := [name for name in learners if not self.cfg[name].freeze_batchnorm]:
+            if free := [name for name in learners if self.cfg[name].batchnorm != "frozen"]:
                 sys.stderr.write(f"BatchNorm has the statistics of each process's own share of the batch, so figures "
-                                 f"depend on the number of processes; --{free[0]}.freeze_batchnorm true avoids it\n")
+                                 f"depend on the number of processes; --{free[0]}.batchnorm frozen avoids it\n")
         if self.cfg.compile:
             network.trunk.compile()
         return network

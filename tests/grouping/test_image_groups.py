@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mprd_pyg.grouping import add_to_groups, find_groups
 from mprd_pyg.grouping.group_means import GroupMeans, calibrate_threshold
 from mprd_pyg.grouping.image_groups import MEMBER, NEW, SINGLE, describe_groups, judge_all
-from mprd_pyg.relations import DBSCAN, ConnectedComponents, SameIdentity, SimilarityThreshold
+from mprd_pyg.relations import DBSCAN, ConnectedComponents, Constraints, SameIdentity, SimilarityThreshold
 
 
 def people(sizes, dim=24, noise=0.35, seed=0):
@@ -99,7 +99,7 @@ def test_any_relation_makes_groups(finder):
 
 def test_constraints_are_met_in_the_groups():
     x, person = people([6, 7, 8])
-    found = find_groups(x, must=torch.tensor([[0], [20]]), cannot=torch.tensor([[6], [7]])).group
+    found = find_groups(x, constraints=Constraints(torch.tensor([[0], [20]]), torch.tensor([[6], [7]]), len(x))).group
     assert found[0] == found[20] and found[6] != found[7]
 
 

@@ -160,7 +160,7 @@ def test_first_features():
     with torch.no_grad():
         torch.testing.assert_close(x, net.train()(every), atol=1e-5, rtol=1e-4)
     assert embed_in_training_mode(net, images(), batch_size=5).shape == (COUNT, 2, 4)
-    paul = method(learner={"embed_mode": "eval"})
+    paul = method(learner={"batchnorm": "eval"})
     paul.prepare()
     with torch.no_grad():
         slow = paul.learner.network.eval()(every).transpose(0, 1)
@@ -246,8 +246,8 @@ def test_bad_input():
         method(k=12)
     with pytest.raises(ValueError, match="nor both 0"):
         method(pedal_weight=0.0, ipfl_weight=0.0)
-    with pytest.raises(ValueError, match="embed_mode must be"):
-        method(learner={"embed_mode": "none"})
+    with pytest.raises(ValueError, match="batchnorm must be"):
+        method(learner={"batchnorm": "none"})
     with pytest.raises(ValueError, match="SameIdentity reads the training images' identities, which are unknown"):
         method(relation=SameIdentity(), person=None)
     short = PatchNet("resnet18", 3, weights=None, patches=6, dim=4, scheme="stripes")

@@ -12,6 +12,7 @@ from PIL import Image
 from mprd_pyg.data.views import plain_view
 from mprd_pyg.grouping import GroupFolder
 from mprd_pyg.models import ImageEmbedder
+from mprd_pyg.relations import Constraints
 from mprd_pyg.training import save_checkpoint
 from pipelines import groups
 from pipelines.command_line import cli
@@ -115,7 +116,7 @@ def test_new_images_join_or_found_groups_and_the_old_are_not_embedded_again(copi
 def test_constraints_in_the_library_tell_what_they_merge(copied, made):
     folder = GroupFolder(copied)
     one, other = folder.images["group"].iloc[[0, 10]]
-    update = folder.group(must=torch.tensor([[0], [10]]), cannot=torch.tensor([[20], [21]]))
+    update = folder.group(Constraints(torch.tensor([[0], [10]]), torch.tensor([[20], [21]]), 40))
     gone, stays = max(one, other), min(one, other)
     told = [str(change) for change in update.changes]
     assert f"group {gone} was merged into group {stays} (10 images)" in told

@@ -52,7 +52,7 @@ def make(name: str, fabric: Fabric, batch_size: int = 6, **options):
     network = PatchNet("resnet18", 1, weights=None, patches=2, dim=8) if patches else \
         ImageEmbedder("resnet18", 1, weights=None)
     view = paul_view(*SIZE) if patches else training_view(*SIZE)
-    learner = Learner(fabric, network, images, view, batch_size, **{"freeze_batchnorm": True, **options})
+    learner = Learner(fabric, network, images, view, batch_size, **{**options, "batchnorm": "frozen"})
     if name == "pretraining":
         return SupervisedPretraining(learner, 2, images_per_identity=2, triplet_weight=0.1)
     memory = FeatureMemory(N, network.dim, network.branches, not patches)
