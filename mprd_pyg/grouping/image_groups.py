@@ -176,12 +176,12 @@ def default_finder() -> GroupFinder:
 def default_relation(count: int, finder: GroupFinder) -> Relation:
     """Camera-aware k-reciprocal Jaccard for so many images.
 
-    It believes more pairs where the finder can cut chains. Of few images, a quarter are neighbours at most: where
-    nearly all are, all neighbourhoods are alike.
+    It believes more pairs where the finder can cut chains. Lists longer than an individual has images join
+    individuals. Of few images, a quarter are neighbours at most: where nearly all are, all neighbourhoods are alike.
     """
-    k1 = max(2, min(30, count // 4))
+    k1 = max(2, min(15, count // 4))
     return KReciprocalJaccard(threshold=0.4 if isinstance(finder, MapEquation) else 0.6, k1=k1,
-                              k2=max(1, min(6, k1 // 4)),
+                              k2=max(1, round(k1 / 4)),
                               index="Flat" if count < APPROXIMATE_FROM else "nndescent")
 
 
