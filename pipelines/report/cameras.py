@@ -11,6 +11,8 @@ from pipelines.runs.run import Run
 def cameras(run: Run) -> Section:
     """The matrix before and after training."""
     latest_evaluation(run)
+    if run.images["camera_id"].nunique() < 2:
+        raise NotApplicable("all images are of one camera")
     tables = {when: run.evaluated("cameras", when) for when in run.evaluations}
     if all(table["mAP"].isna().all() for table in tables.values()):
         raise NotApplicable("no person is seen by two cameras")

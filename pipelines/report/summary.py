@@ -26,7 +26,7 @@ DEFINITIONS = {
 }
 MODES = {"standard": "gallery images of the query's person and camera are not counted (the Market-1501 rule).",
          "cross": "no gallery image of the query's camera is counted.",
-         "leave_one_out": "every image is a query against all others; nothing but the query itself is not counted.",
+         "leave_one_out": "every image is a query against all others, which all count.",
          "single_shot": "one image per person and camera is drawn as the gallery; mean over the draws ± their standard "
                         "deviation."}
 
@@ -88,7 +88,7 @@ def metrics(run: Run) -> Section:
     meanings = DEFINITIONS | {name: f"share of true links scored above the {name[5:]} best false ones."
                               for name in names if name.startswith("hits@")}
     blocks.append(Terms([(LABELS.get(name, name), meanings[name]) for name in names if name in meanings]
-                        + [(mode, MODES[mode]) for mode in after if mode in MODES]))
+                        + [(mode.replace("_", " "), MODES[mode]) for mode in after if mode in MODES]))
     if not set(after) & set(MODES):
         return Section("metrics", "How good it is", "The figures of what was kept apart from training.", blocks)
     return Section("metrics", "How well it finds people", (
