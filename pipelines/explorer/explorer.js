@@ -138,7 +138,7 @@ export default {
       const left = node.x - node.w / 2;
       const top = node.y - node.h / 2;
       const isRoot = node.root !== null;
-      const group = put(svg, "g", isRoot ? { class: "node root" } : {
+      const group = put(svg, "g", isRoot ? { class: "node root", "data-row": node.row } : {
         class: "node", tabindex: 0, role: "button", "data-row": node.row, onclick: () => walk(node, scene),
         onkeydown: (event) => { if (event.key === "Enter") walk(node, scene); },
       });

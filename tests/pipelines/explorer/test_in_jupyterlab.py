@@ -4,6 +4,7 @@ Skipped where JupyterLab, Playwright or a Chromium is missing. ``CHROMIUM`` name
 ``EXPLORER_SCREENSHOT`` a file for a picture.
 """
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -71,10 +72,14 @@ def page():
 
 def open_explorer(page, address):
     page.goto(address)
-    cell = page.locator(".jp-CodeCell .cm-content").first
-    cell.click()
-    page.keyboard.press("Shift+Enter")
-    page.locator(".pair-explorer .item").first.wait_for()
+    for _ in range(8):  # a cell that is run before the kernel is there is forgotten
+        page.locator(".jp-CodeCell .cm-content").first.click()
+        page.keyboard.press("Shift+Enter")
+        try:
+            page.locator(".pair-explorer .item").first.wait_for(timeout=30_000)
+            break
+        except playwright.TimeoutError:
+            continue
     return page.locator(".pair-explorer")
 
 
@@ -95,7 +100,7 @@ def test_filter_walk_say_reload(lab, page):
     expect(explorer.locator(".item .right")).to_have_count(0)
     explorer.locator("select[name=cameras]").select_option("across")
     expect(explorer.locator(".item .words small", has_text="cameras").first).to_be_visible()
-    expect(explorer.locator(".item .words small").filter(has_text="camera ")).to_have_count(0)
+    expect(explorer.locator(".item .words small").filter(has_text=re.compile(r"camera \d"))).to_have_count(0)
     explorer.locator("input[name=likelihood_1]").fill("0.5")
     explorer.locator("input[name=likelihood_1]").press("Tab")
     page.wait_for_function("() => [...document.querySelectorAll('.pair-explorer .item b')]"
@@ -109,14 +114,14 @@ def test_filter_walk_say_reload(lab, page):
 
     # walk, and back
     expect(explorer.locator(".item.current")).to_have_count(1)
-    start = explorer.locator(".stage .paths").inner_text()
+    roots = explorer.locator(".node.root")
+    start = [roots.nth(number).get_attribute("data-row") for number in (0, 1)]
     row = explorer.locator(".node:not(.root)").first.get_attribute("data-row")
     explorer.locator(".node:not(.root)").first.click()
-    expect(explorer.locator(".stage .paths")).not_to_have_text(start)
-    assert row in explorer.locator(".node.root .name").all_inner_texts()[0].split() + \
-        explorer.locator(".node.root .name").all_inner_texts()[1].split()
+    expect(explorer.locator(f".node.root[data-row='{row}']")).to_have_count(1)
     page.keyboard.press("b")
-    expect(explorer.locator(".stage .paths")).to_have_text(start)
+    for number in (0, 1):
+        expect(roots.nth(number)).to_have_attribute("data-row", start[number])
 
     # say: a button, then keys, one of which would delete the cell if the notebook saw it twice
     explorer.locator("[data-say=same]").click()
