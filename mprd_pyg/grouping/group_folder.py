@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from mprd_pyg.evaluation import evaluate_groups
-from mprd_pyg.grouping.embedded_files import embed_files
 from mprd_pyg.grouping.group_files import COLUMNS, MANIFEST, GroupFiles
 from mprd_pyg.grouping.image_groups import (
     VERDICTS,
@@ -24,6 +23,7 @@ from mprd_pyg.grouping.image_groups import (
 from mprd_pyg.grouping.numbers import GroupChange, keep_numbers
 from mprd_pyg.relations import Constraints, Relation
 from mprd_pyg.relations.groups import GroupFinder
+from mprd_pyg.retrieval.embedded_files import embed_files
 from mprd_pyg.retrieval.gallery_files import load_gallery
 from mprd_pyg.retrieval.gallery_scan import list_files
 from mprd_pyg.retrieval.gallery_search import network_hash

@@ -2,7 +2,6 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from mprd_pyg.data.images import read_image
 from mprd_pyg.models.embedding import embed_images
+from mprd_pyg.retrieval.embedded_files import embed_files
 from mprd_pyg.retrieval.gallery_files import MANIFEST, foreign_files, load_gallery, save_gallery
 from mprd_pyg.retrieval.gallery_index import check_index_type, new_index, search_index
 from mprd_pyg.retrieval.gallery_scan import COLUMNS, GalleryUpdate, list_files
@@ -166,30 +165,16 @@ class GallerySearch:
         pixels = np.array(query.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
-    def _embedded(self, new: pd.DataFrame, chunk: int = 512) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
-        """Rows of ``new`` with their features, chunk by chunk; unreadable files go to ``skipped``."""
-        def read(path: str) -> Tensor | str:
-            try:
-                return read_image(Path(self.root) / path, self.size)
-            except (ValueError, FileNotFoundError) as error:
-                return str(error.__cause__ or error)
-
-        parts = [new.iloc[start:start + chunk] for start in range(0, len(new), chunk)]
-        with ThreadPoolExecutor(self.workers) as pool, tqdm(
-                total=len(new), desc="gallery", unit="image", leave=False,
-                disable=None if self.progress else True) as bar:
-            ahead = pool.map(read, parts[0]["path"]) if parts else None
-            for number, part in enumerate(parts):
-                images = list(ahead)
-                if number + 1 < len(parts):  # decoded while this one is embedded
-                    ahead = pool.map(read, parts[number + 1]["path"])
-                good = np.array([not isinstance(image, str) for image in images])
-                self.skipped = self.skipped + [
-                    {**entry, "reason": image} for entry, image in zip(part.to_dict("records"), images, strict=True)
-                    if isinstance(image, str)]
-                if good.any():
-                    yield part[good], self._features([image for image in images if not isinstance(image, str)])
-                bar.update(len(part))
+    def _embedded(self, new: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
+        """Rows of ``new`` with their features, part by part; unreadable files go to ``skipped``."""
+        entries = new.set_index("path", drop=False)
+        for places, features, unreadable in embed_files(
+                self.embedder, Path(self.root), new["path"].tolist(), self.size, self.device, self.batch_size,
+                self.workers, self.progress):
+            self.skipped = self.skipped + [{**entries.loc[path].to_dict(), "reason": reason}
+                                           for path, reason in unreadable]
+            if len(places):
+                yield new.iloc[places], features
 
     def _keep(self, rows: np.ndarray) -> None:
         """Make the index anew from some of its own vectors."""

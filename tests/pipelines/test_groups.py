@@ -138,7 +138,8 @@ def test_constraints_of_a_file_join_and_part_groups(made, tmp_path, capsys):
 
 
 def test_an_interrupted_embedding_goes_on(made, tmp_path, monkeypatch):
-    from mprd_pyg.grouping import embedded_files, group_folder
+    from mprd_pyg.grouping import group_folder
+    from mprd_pyg.retrieval import embedded_files
     monkeypatch.setattr(group_folder, "SAVE", 8)
     whole = embedded_files.embed_files
 

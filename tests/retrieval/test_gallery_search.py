@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 from mprd_pyg.manifest import FileEntry
-from mprd_pyg.retrieval import GallerySearch
+from mprd_pyg.retrieval import GallerySearch, gallery_search
 from mprd_pyg.retrieval.gallery_index import new_index, search_index
 
 SIZE = (8, 4)
@@ -132,16 +132,16 @@ def test_a_gallery_that_moved_is_recognised_and_another_refused(tmp_path, images
 
 
 def test_an_interrupted_update_keeps_what_was_saved(tmp_path, images, monkeypatch):
-    search = opened(tmp_path)
-    parts = search._embedded
+    search, parts = opened(tmp_path), gallery_search.embed_files
 
-    def stopped(new, chunk=2):
-        yield next(parts(new, chunk))
+    def stopped(*arguments):
+        yield next(parts(*arguments, chunk=2))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(search, "_embedded", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        search.update(images)
+    with monkeypatch.context() as patch:
+        patch.setattr(gallery_search, "embed_files", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            search.update(images)
     again = opened(tmp_path)
     assert len(again) == 2 and again.update(images).added == 1 and again.embedder.seen == 1
 
