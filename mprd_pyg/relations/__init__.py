@@ -23,9 +23,11 @@ from mprd_pyg.relations.heuristics import (
 )
 from mprd_pyg.relations.informative_pairs import InformativePairs, informative_pairs
 from mprd_pyg.relations.reciprocal import KReciprocalJaccard
+from mprd_pyg.relations.whitened import Whitened
 
 __all__ = ["DBSCAN", "MPLP", "VERDICTS", "ConnectedComponents", "Constrained", "ConstrainedGroups", "Constraints",
            "ContradictionError", "GroupFinder", "Groups", "InformativePairs", "KNearest", "KReciprocalJaccard",
            "MapEquation", "NeighbourEdgeProbability", "Relation", "SameIdentity", "SimilarityThreshold", "Singletons",
-           "Statement", "WithMetaLabels", "append_statements", "believed_graph", "concat_pairs", "constrain",
-           "constraints_of", "correct", "informative_pairs", "pair_fields", "read_constraints", "read_statements"]
+           "Statement", "Whitened", "WithMetaLabels", "append_statements", "believed_graph", "concat_pairs",
+           "constrain", "constraints_of", "correct", "informative_pairs", "pair_fields", "read_constraints",
+           "read_statements"]
