@@ -25,7 +25,7 @@ class Whitened(Relation):
 
     reach = 0
 
-    def __init__(self, base: Relation, dims: int = 128, rounds: int = 3, ridge: float = 0.1):
+    def __init__(self, base: Relation, dims: int = 128, rounds: int = 6, ridge: float = 0.1):
         if base.reach:
             raise ValueError(f"Whitened needs a relation that reads features alone, such as KReciprocalJaccard, and "
                              f"{type(base).__name__} reads the graph's edges")
