@@ -7,6 +7,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from mprd_pyg.losses import BinomialDeviance
+from mprd_pyg.memory import ShardedMemory
 from mprd_pyg.mprd.gcn_training import GCNTraining
 from mprd_pyg.relations import Relation
 from mprd_pyg.training import Learner, LinearSchedule, MemoryGraph, PairBook, Phase, StepSchedule, group_figures
@@ -33,7 +34,8 @@ class MPRD:
             graph.
 
     Raises:
-        ValueError: an unknown option, or a relation that reads identities where all are unknown.
+        ValueError: an unknown option, ``calibrate_neck`` with a sharded memory, or a relation that reads identities
+            where all are unknown.
     """
 
     def __init__(self, learner: Learner, connect: MemoryGraph, relation: Relation, pairs: PairBook | None = None,
@@ -45,6 +47,9 @@ class MPRD:
             raise ValueError(f"memory_update must be 'before' or 'after', got {memory_update!r}")
         if relate_every < 0:
             raise ValueError(f"relate_every is a number of steps, or 0 for once per epoch, got {relate_every}")
+        if calibrate_neck and isinstance(connect.memory, ShardedMemory):
+            raise ValueError("calibrate_neck reads the features of all images at once: leave it out, or "
+                             "--memory replicated")
         relation.check(learner.images)
         self.learner, self.connect, self.relation, self.gcn = learner, connect, relation, gcn
         self.memory, self.pairs = connect.memory, pairs or PairBook(learner.images)
@@ -110,14 +115,19 @@ class MPRD:
 
     def prepare(self) -> None:
         """Fill the memory with one evaluation-mode pass (and calibrate the BatchNorm, if asked)."""
-        pooled = self.learner.map(self.learner.network.pooled, progress="first features")
-        if self.calibrate_neck:
-            self.learner.network.calibrate_neck(pooled)
-        rows = torch.arange(self.learner.images.num_unlabelled, device=pooled.device)
+        network, count = self.learner.network, self.learner.images.num_unlabelled
+
+        def remember(rows: Tensor, pooled: Tensor) -> None:
+            x, rows = network.head(pooled)[rows < count], rows[rows < count]
+            self.learner.check_finite(x, rows)
+            self.memory.put(rows, x)
         with torch.no_grad():
-            x = self.learner.network.head(pooled)[:len(rows)]
-        self.learner.check_finite(x, rows)
-        self.memory.update(rows, x, 1.0)
+            if not self.calibrate_neck:
+                self.learner.map(network.pooled, "first features", remember)
+                return
+            pooled = self.learner.map(network.pooled, "first features")
+            network.calibrate_neck(pooled)
+            remember(torch.arange(len(pooled), device=pooled.device), pooled)
 
     def phases(self, epoch: int) -> Iterator[Phase]:
         """First the GCN with the CNN fixed, then the CNN with the GCN fixed."""
