@@ -172,13 +172,13 @@ class Columns:
 
     def compare(self, x: Tensor) -> Tensor:
         """Inner products of features (B, d) with the rows at hand (n, d): (B, n)."""
-        x = self.live(x)
+        x = self.spread(x)
         if isinstance(self.bank, Tensor) or not self.bank.parts[0].changes:
             return x @ self.own.T
         return torch.cat([x @ rows.T for _, rows in self.bank.blocks()], dim=1)
 
-    def live(self, x: Tensor) -> Tensor:
-        """Features that all processes have, to be compared with the rows at hand."""
+    def spread(self, x: Tensor) -> Tensor:
+        """What all processes have alike, for use with the columns at hand: its gradient is the sum of theirs."""
         return processes.shared(x) if self.split else x
 
     def put(self, t: Tensor, row: tuple[Tensor, ...], column: Tensor, value: Any) -> Tensor:
@@ -228,7 +228,7 @@ class Columns:
 
     def log_softmax(self, t: Tensor) -> Tensor:
         """Over all N columns: (..., n) -> (..., n)."""
-        return t - self.logsumexp(t) if self.split else t.log_softmax(-1)
+        return t - self.spread(self.logsumexp(t)) if self.split else t.log_softmax(-1)
 
     def topk(self, t: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """The k largest of all N columns, best first: values (..., k) and columns (..., k)."""

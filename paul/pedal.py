@@ -52,7 +52,7 @@ class Pedal(nn.Module):
         self._check(x, bank, index, positives)
         rows = Columns(bank)
         with torch.autocast(x.device.type, enabled=False):  # s times a half-precision product would be noise
-            live = rows.live(x).transpose(0, 1).to(bank.dtype)  # (M, B, d)
+            live = rows.spread(x).transpose(0, 1).to(bank.dtype)  # (M, B, d)
             half = torch.linalg.vector_norm(rows.own, dim=2).square().unsqueeze(1) / 2  # (M, 1, n) of the rows at hand
             logit = self.scale * torch.baddbmm(half, live, rows.own.transpose(1, 2), beta=-1)  # (M, B, n)
             index = index.to(bank.device)

@@ -44,7 +44,7 @@ class MultiPositiveInfoNCE(nn.Module):
         logits = rows.compare(x) / self.temperature
         positive = positive_mask(positives, index, rows)
         # The least number instead of minus infinity: a row without negatives then has loss and gradient zero, not NaN.
-        negatives = rows.logsumexp(logits.masked_fill(positive, torch.finfo(logits.dtype).min))
+        negatives = rows.spread(rows.logsumexp(logits.masked_fill(positive, torch.finfo(logits.dtype).min)))
         return (rows.sum(F.softplus(negatives - logits) * positive) / rows.sum(positive)).mean()
 
     def extra_repr(self) -> str:

@@ -96,18 +96,23 @@ def embed_in_training_mode(embedder: nn.Module, store: Sequence[Tensor], batch_s
     size = min(batch_size, count)
     rows = torch.randperm(count, generator=stream(seed, 0))
     padded = torch.cat([rows, rows[:(-count) % size]])
+
+    def in_order(place: Tensor, features: Tensor) -> None:
+        real = place < count
+        number, order = padded[place[real].cpu()].to(features.device).sort()
+        into(number, features[real][order])
     before = {name: buffer.clone() for name, buffer in embedder.named_buffers()}
     training = embedder.training
     embedder.train()
     try:
-        x = map_images(embedder, store, padded, batch_size=size, seed=seed, **options, into=into and (
-            lambda place, x: into(padded.to(x.device)[place[place < count]], x[place < count])))
+        x = map_images(embedder, store, padded, batch_size=size, seed=seed, **options,
+                       into=None if into is None else in_order)
     finally:
         with torch.no_grad():
             for name, buffer in embedder.named_buffers():
                 buffer.copy_(before[name])
         embedder.train(training)
-    return None if into else x[rows.argsort().to(x.device)]
+    return None if x is None else x[rows.argsort().to(x.device)]
 
 
 def to_device(images: Tensor, device: str | torch.device) -> Tensor:

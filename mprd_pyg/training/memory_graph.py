@@ -58,8 +58,9 @@ class MemoryGraph:
                               keep_features=True)
         else:
             none = rows.new_zeros(2, 0)
-            graphs = [Data(x=self.knn.space(branch, None, camera)[0], edge_index=none, edge_attr=bank.new_zeros(0),
-                           num_nodes=len(branch), num_capped=0) for branch in bank]
+            graphs = [Data(x=self.knn.space(branch, None, camera)[0], edge_index=none, num_capped=0,
+                           edge_attr=torch.zeros(0, dtype=bank.dtype, device=bank.device), num_nodes=len(branch))
+                      for branch in bank]
         if joint:
             self._reach_together(graphs, rows, reach, camera)
         for m, graph in enumerate(graphs):

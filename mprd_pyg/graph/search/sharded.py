@@ -62,7 +62,7 @@ class ShardedSearch:
                 camera: Tensor | None, same: bool) -> Neighbours:
         """Among the own rows, block by block."""
         none = own.new_zeros(0)
-        parts = [Neighbours(torch.zeros_like(own), none, torch.zeros(0, device=own.device))]
+        parts = [Neighbours(torch.zeros_like(own), none, torch.zeros(0, dtype=torch.float32, device=own.device))]
         for first, rows in self.database.blocks():
             if camera is None:
                 parts.append(search(x, own - first, rows, torch.arange(len(rows), device=own.device) + first,
