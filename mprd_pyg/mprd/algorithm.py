@@ -34,8 +34,7 @@ class MPRD:
             graph.
 
     Raises:
-        ValueError: an unknown option, ``calibrate_neck`` with a sharded memory, or a relation that reads identities
-            where all are unknown.
+        ValueError: an unknown option, or a relation that reads identities where all are unknown.
     """
 
     def __init__(self, learner: Learner, connect: MemoryGraph, relation: Relation, pairs: PairBook | None = None,
@@ -47,9 +46,6 @@ class MPRD:
             raise ValueError(f"memory_update must be 'before' or 'after', got {memory_update!r}")
         if relate_every < 0:
             raise ValueError(f"relate_every is a number of steps, or 0 for once per epoch, got {relate_every}")
-        if calibrate_neck and isinstance(connect.memory, ShardedMemory):
-            raise ValueError("calibrate_neck reads the features of all images at once: leave it out, or "
-                             "--memory replicated")
         relation.check(learner.images)
         self.learner, self.connect, self.relation, self.gcn = learner, connect, relation, gcn
         self.memory, self.pairs = connect.memory, pairs or PairBook(learner.images)
@@ -114,7 +110,10 @@ class MPRD:
     # -- what the trainer calls ----------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Fill the memory with one evaluation-mode pass (and calibrate the BatchNorm, if asked)."""
+        """Fill the memory with one evaluation-mode pass (and calibrate the BatchNorm, if asked).
+
+        Nobody holds all features of a sharded memory: calibration then takes a pass of its own, for their sums.
+        """
         network, count = self.learner.network, self.learner.images.num_unlabelled
 
         def remember(rows: Tensor, pooled: Tensor) -> None:
@@ -122,12 +121,19 @@ class MPRD:
             self.learner.check_finite(x, rows)
             self.memory.put(rows, x)
         with torch.no_grad():
-            if not self.calibrate_neck:
-                self.learner.map(network.pooled, "first features", remember)
+            if self.calibrate_neck and not isinstance(self.memory, ShardedMemory):
+                pooled = self.learner.map(network.pooled, "first features")
+                network.calibrate_neck(pooled.mean(0), pooled.var(0))
+                remember(torch.arange(len(pooled), device=pooled.device), pooled)
                 return
-            pooled = self.learner.map(network.pooled, "first features")
-            network.calibrate_neck(pooled)
-            remember(torch.arange(len(pooled), device=pooled.device), pooled)
+            if self.calibrate_neck:
+                sums = []
+                self.learner.map(network.pooled, "statistics", lambda rows, pooled: sums.append(
+                    torch.stack([pooled.double().sum(0), pooled.double().square().sum(0)])))
+                total, squares = torch.stack(sums).sum(0)
+                size = len(self.learner.images.store)
+                network.calibrate_neck(total / size, (squares - total.square() / size) / (size - 1))
+            self.learner.map(network.pooled, "first features", remember)
 
     def phases(self, epoch: int) -> Iterator[Phase]:
         """First the GCN with the CNN fixed, then the CNN with the GCN fixed."""

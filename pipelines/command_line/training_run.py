@@ -138,7 +138,7 @@ class TrainingRun:
 
     def pair_book(self, connect: MemoryGraph, subgraphs: PairSubgraphs | None = None) -> PairBook:
         """Records every epoch's judged pairs, and the subgraphs of some, in the run folder."""
-        if not processes.is_first():
+        if not processes.is_first() and not isinstance(connect.memory, ShardedMemory):
             return PairBook(connect.images, self.network.branches)
         self.samples = SubgraphSamples(self.folder.path / "subgraphs", self.table, connect,
                                        subgraphs or PairSubgraphs(), self.cfg.seed)
