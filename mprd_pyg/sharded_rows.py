@@ -232,10 +232,19 @@ class Columns:
 
     def topk(self, t: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """The k largest of all N columns, best first: values (..., k) and columns (..., k)."""
+        value, column = self._own_topk(t, k)
+        if not self.split:
+            return value, column
+        value, place = processes.join_columns(value).topk(k, dim=-1)
+        return value, processes.join_columns(column + self.first).gather(-1, place)
+
+    def largest(self, t: Tensor, k: int) -> Tensor:
+        """The values (..., k) of :meth:`topk` alone."""
+        value, _ = self._own_topk(t, k)
+        return processes.join_columns(value).topk(k, dim=-1).values if self.split else value
+
+    def _own_topk(self, t: Tensor, k: int) -> tuple[Tensor, Tensor]:
         if not self.split:
             return t.topk(k, dim=-1)
         widest = -(-self.total // processes.count())
-        value, column = F.pad(t, (0, widest - t.shape[-1]), value=-torch.inf).topk(
-            min(k, widest), dim=-1)
-        value, place = processes.join_columns(value).topk(k, dim=-1)
-        return value, processes.join_columns(column + self.first).gather(-1, place)
+        return F.pad(t, (0, widest - t.shape[-1]), value=-torch.inf).topk(min(k, widest), dim=-1)

@@ -62,7 +62,7 @@ class Pedal(nn.Module):
             logit = logit - rows.max(logit)  # keeps the small digits
             every = rows.logsumexp(logit)
             if positives is None:
-                return (every - rows.topk(logit, self.k)[0].logsumexp(2, keepdim=True)).mean()
+                return (every - rows.largest(logit, self.k).logsumexp(2, keepdim=True)).mean()
             similar = self._mask(positives, index, rows) & ~itself
             none = rows.sum(similar).unsqueeze(2) == 0
             # Where there is no positive, all others stand in: the term and its gradient are then exactly 0.

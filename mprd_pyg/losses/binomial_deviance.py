@@ -57,7 +57,7 @@ class BinomialDeviance(nn.Module):
         hard = torch.minimum(hard, total - count)  # none is left where everything is positive
         widest = max(int(self.hard_fraction * total), 1)
         # Positives sink below every negative, so the first `hard` columns are the hardest negatives.
-        value = rows.topk(similarity.masked_fill(positive, -torch.inf), min(widest, total))[0]
+        value = rows.largest(similarity.masked_fill(positive, -torch.inf), min(widest, total))
         used = torch.arange(value.shape[1], device=x.device) < hard.unsqueeze(1)
         value = torch.where(used, value, 0.0)
         push = (F.softplus(self.alpha * (value - self.lambda2)) * used).sum(1) / hard.clamp(min=1)
