@@ -116,7 +116,7 @@ def losses() -> None:
         BinomialDeviance(hard_fraction=0.03), BinomialDeviance(hard_fraction=1.0), MultiPositiveInfoNCE(),
         SoftTargets(), SoftTargets(predictions=0.0))]
     wide = [(loss, lambda loss, x, bank: loss(x, bank, index, edges, likelihood)) for loss in (
-        Pedal(), BranchLoss(MultiPositiveInfoNCE()), BranchLoss(BinomialDeviance()))]
+        Pedal(), BranchLoss(SoftTargets()), BranchLoss(BinomialDeviance()))]
     for loss, compute in (*flat, *wide, (Pedal(k=4), lambda loss, x, bank: loss(x, bank, index))):
         found = []
         for memory in (whole, sharded):
