@@ -15,7 +15,7 @@ from mprd_pyg import processes
 Change = Callable[[Tensor, Any], Tensor]
 """Rows (..., n, d) and an index of their numbers -> the changed rows; each row by itself."""
 
-BLOCK = 1 << 14  # own rows that are changed and compared at once, so that no second matrix of them is held
+BLOCK = 1 << 12  # own rows that are changed and compared at once, so that no second matrix of them is held
 
 
 @dataclass(frozen=True)
@@ -209,6 +209,11 @@ class Columns:
     def sum(self, t: Tensor) -> Tensor:
         """Over all N columns: (..., n) -> (...)."""
         return processes.add_up(t.sum(-1)) if self.split else t.sum(-1)
+
+    def any(self, t: Tensor) -> Tensor:
+        """Whether one of all N columns is true: (..., n) -> (..., 1)."""
+        t = t.any(-1, keepdim=True)
+        return processes.all_reduce(t.float(), "max") > 0 if self.split else t
 
     def max(self, t: Tensor) -> Tensor:
         """Over all N columns, without gradient: (..., n) -> (..., 1)."""

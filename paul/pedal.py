@@ -56,15 +56,14 @@ class Pedal(nn.Module):
             half = torch.linalg.vector_norm(rows.own, dim=2).square().unsqueeze(1) / 2  # (M, 1, n) of the rows at hand
             logit = self.scale * torch.baddbmm(half, live, rows.own.transpose(1, 2), beta=-1)  # (M, B, n)
             index = index.to(bank.device)
-            itself = torch.zeros(logit.shape[1:], dtype=torch.bool, device=logit.device)
-            rows.put(itself, (torch.arange(len(index), device=index.device),), index, True)
-            logit = logit.masked_fill(itself, -torch.inf)
+            own = torch.cartesian_prod(*(torch.arange(size, device=index.device) for size in logit.shape[:2])).unbind(1)
+            rows.put(logit, own, index.repeat(len(bank)), -torch.inf)
             logit = logit - rows.max(logit)  # keeps the small digits
             every = rows.logsumexp(logit)
             if positives is None:
                 return (every - rows.largest(logit, self.k).logsumexp(2, keepdim=True)).mean()
-            similar = self._mask(positives, index, rows) & ~itself
-            none = rows.sum(similar).unsqueeze(2) == 0
+            similar = rows.put(self._mask(positives, index, rows), own, index.repeat(len(bank)), False)
+            none = ~rows.any(similar)
             # Where there is no positive, all others stand in: the term and its gradient are then exactly 0.
             loss = every - rows.logsumexp(logit.masked_fill(~(similar | none), -torch.inf))
             return loss.sum() / (~none).sum().clamp(min=1)

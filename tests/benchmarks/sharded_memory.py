@@ -1,7 +1,8 @@
 """Memory, traffic and time of a sharded feature memory, beside the replicated one and the formulas.
 
-    python tests/benchmarks/sharded_memory.py                                       # one process, replicated
-    torchrun --nproc-per-node 4 tests/benchmarks/sharded_memory.py                  # four, sharded
+    export MALLOC_MMAP_THRESHOLD_=1000000                             # what is freed is given back at once
+    python tests/benchmarks/sharded_memory.py                         # one process, replicated
+    torchrun --nproc-per-node 4 tests/benchmarks/sharded_memory.py    # four, sharded
 
 A step is InfoNCE over all N rows with its gradient, writing the batch's rows, and the search of the batch's rows. Bytes
 are what the loopback device carried meanwhile, of all programs of this machine, so measure where nothing else sends;
@@ -61,13 +62,14 @@ def main() -> None:
     x = F.normalize(torch.randn(batch, dim, generator=draw), dim=1).requires_grad_()
     positives = torch.stack([torch.randint(rows, (4 * batch,), generator=draw), index.repeat_interleave(4)])
     loss, knn = MultiPositiveInfoNCE(), KNNGraph(k, index="exact")
-    small = (ShardedMemory if count > 1 else FeatureMemory)(1000, dim)  # all code is loaded before memory is counted
-    small.put(torch.arange(1000), torch.randn(1000, 1, dim, generator=draw))
+    small = (ShardedMemory if count > 1 else FeatureMemory)(2 * batch, dim)  # all code is loaded before memory is counted
+    small.put(torch.arange(2 * batch), torch.randn(2 * batch, 1, dim, generator=draw))
     knn(small.bank[0], rows=torch.arange(batch))
-    loss(x, small.bank[0], positives % 1000, index % 1000).backward()
+    loss(x, small.bank[0], torch.stack([positives[0] % batch, torch.arange(batch).repeat_interleave(4)]),
+         torch.arange(batch)).backward()
     before = resident("VmRSS")
     memory = type(small)(rows, dim)
-    for part in torch.arange(rows).split(1 << 14):
+    for part in torch.arange(rows).split(1024):
         memory.put(part, torch.randn(len(part), 1, dim, generator=draw))
     held = memory.bank if count == 1 else memory.own
     steps = {"InfoNCE": lambda: loss(x, memory.bank[0], positives, index).backward(),

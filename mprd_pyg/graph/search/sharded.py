@@ -8,6 +8,7 @@ from mprd_pyg.graph.search.neighbours import Neighbours
 from mprd_pyg.sharded_rows import ShardedRows
 
 QUERIES = 4096  # that all processes search at once
+MERGED = 8      # answers that are kept beside each other, which bounds the memory
 NARROW = 16     # fewer columns go through another kernel, which rounds in another order
 
 
@@ -64,6 +65,8 @@ class ShardedSearch:
         none = own.new_zeros(0)
         parts = [Neighbours(torch.zeros_like(own), none, torch.zeros(0, dtype=torch.float32, device=own.device))]
         for first, rows in self.database.blocks():
+            if len(parts) >= MERGED:
+                parts = [merged(parts, k, threshold, k_max)]
             if camera is None:
                 parts.append(search(x, own - first, rows, torch.arange(len(rows), device=own.device) + first,
                                     self.metric, k, threshold, k_max))
