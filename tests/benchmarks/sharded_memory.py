@@ -62,7 +62,8 @@ def main() -> None:
     x = F.normalize(torch.randn(batch, dim, generator=draw), dim=1).requires_grad_()
     positives = torch.stack([torch.randint(rows, (4 * batch,), generator=draw), index.repeat_interleave(4)])
     loss, knn = MultiPositiveInfoNCE(), KNNGraph(k, index="exact")
-    small = (ShardedMemory if count > 1 else FeatureMemory)(2 * batch, dim)  # all code is loaded before memory is counted
+    # all code is loaded before memory is counted
+    small = (ShardedMemory if count > 1 else FeatureMemory)(2 * batch, dim)
     small.put(torch.arange(2 * batch), torch.randn(2 * batch, 1, dim, generator=draw))
     knn(small.bank[0], rows=torch.arange(batch))
     loss(x, small.bank[0], torch.stack([positives[0] % batch, torch.arange(batch).repeat_interleave(4)]),
