@@ -3,10 +3,10 @@
 They are started by ``torchrun`` and joined by :func:`mprd_pyg.process_group.join`; one process is the case R = 1, in
 which nothing is sent. What sends must be called by all processes, in the same order.
 """
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -67,8 +67,7 @@ class _Gather(torch.autograd.Function):
         own = sizes[rank()]
         padded = x.new_zeros(max(sizes), *x.shape[1:])  # a collective needs equal shapes
         padded[:own] = x[:own]
-        parts = [torch.empty_like(padded) for _ in sizes]
-        dist.all_gather(parts, padded)
+        parts = all_gather(padded)
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
     @staticmethod
@@ -77,6 +76,103 @@ class _Gather(torch.autograd.Function):
         out = grad.new_zeros(ctx.shape)
         out[:own] = grad[start:start + own] * count()
         return out, None
+
+
+# -- a loss whose terms are spread over the ranks, of which every rank has the whole value -----------------------------
+
+def shared(x: Tensor) -> Tensor:
+    """``x``, which all ranks have alike, where each computes other terms from it: its gradient is the sum of theirs."""
+    return x if count() == 1 else _Shared.apply(x)
+
+
+def add_up(x: Tensor) -> Tensor:
+    """The sum of all ranks' ``x``; what all then compute from it alike sends its gradient to each rank's terms."""
+    return x if count() == 1 else _AddUp.apply(x)
+
+
+def join_columns(x: Tensor) -> Tensor:
+    """The columns (..., n) of all ranks side by side, (..., R n), with gradient as in :func:`add_up`."""
+    return x if count() == 1 else _JoinColumns.apply(x)
+
+
+class _Shared(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return all_reduce(grad)
+
+
+class _AddUp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return all_reduce(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad
+
+
+class _JoinColumns(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.size = x.shape[-1]
+        return torch.cat(all_gather(x), dim=-1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad.narrow(-1, rank() * ctx.size, ctx.size)
+
+
+# -- what sends --------------------------------------------------------------------------------------------------------
+
+def all_gather(x: Tensor) -> list[Tensor]:
+    """``x`` of each rank; of one shape, without gradient."""
+    if count() == 1:
+        return [x]
+    parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(count())]
+    dist.all_gather(parts, x.contiguous())
+    return parts
+
+
+def all_reduce(x: Tensor, op: Literal["sum", "max"] = "sum") -> Tensor:
+    """The sum or the maximum of all ranks' ``x``, without gradient."""
+    if count() == 1:
+        return x
+    out = x.detach().clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(out, dist.ReduceOp.MAX if op == "max" else dist.ReduceOp.SUM)
+    return out
+
+
+def in_turn(x: Tensor, work: Callable[[Tensor], Any]) -> Tensor:
+    """``x`` after each rank in its turn has changed it by ``work``, as one process would that has all their rows."""
+    for number in range(count()):
+        if number == rank():
+            work(x)
+        if count() > 1:
+            dist.broadcast(x, src=number)
+    return x
+
+
+def collect(x: Tensor, sizes: list[int]) -> Tensor | None:
+    """On rank 0 the rows (M, sum of ``sizes``, d) of all ranks' ``x`` (M, n, d), in their order, in the host's memory.
+
+    None on the others.
+    """
+    if not is_first():
+        for branch in x.detach().cpu():
+            dist.send(branch.contiguous(), dst=0)
+        return None
+    out = torch.empty(len(x), sum(sizes), x.shape[2], dtype=x.dtype)
+    for number, part in enumerate(out.split(sizes, dim=1)):
+        for branch, own in zip(part, x, strict=True):
+            if number == 0:
+                branch.copy_(own)
+            else:
+                dist.recv(branch, src=number)
+    return out
 
 
 def broadcast(value: Value) -> Value:

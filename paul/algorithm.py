@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mprd_pyg.memory import FeatureMemory
 from mprd_pyg.relations import KNearest, Relation
 from mprd_pyg.training import Learner, MemoryGraph, PairBook, Phase, StepSchedule
 from paul.branch_loss import BranchLoss
@@ -74,7 +73,7 @@ class PAUL:
                                       "projection": self.projection}
         if centre_rate is not None:
             size = network.branches * (network.dim if projection is None else projection.weight.shape[1])
-            self.centres = FeatureMemory(learner.images.num_unlabelled, size, normalize=False).to(device)
+            self.centres = connect.memory.empty_like(learner.images.num_unlabelled, size, 1)
             self.parts["centres"] = self.centres
 
     # -- the five verbs --------------------------------------------------------------------------------------
@@ -108,18 +107,19 @@ class PAUL:
             return self.ipfl(anchor, positive)
         mean = (anchor.detach() + positive.detach()) / 2
         self.centres.update(rows, mean.unsqueeze(1), self.centre_rate if self.learner.epoch > 1 else 1.0)
-        return self.ipfl(anchor, positive, self.centres.bank[0, rows])
+        return self.ipfl(anchor, positive, self.centres.rows(rows)[0])
 
     # -- what the trainer calls ------------------------------------------------------------------------------
 
     def prepare(self) -> None:
         """Fill the memory (Eq. 1, t = 0)."""
-        x = self.learner.embed(progress="first features")
-        rows = torch.arange(len(x), device=x.device)
-        self.learner.check_finite(x, rows)
-        self.memory.update(rows, x, 1.0)
-        if self.centre_rate is not None:
-            self.centres.update(rows, self.projection(x).flatten(1).unsqueeze(1), 1.0)
+        def remember(rows: Tensor, x: Tensor) -> None:
+            self.learner.check_finite(x, rows)
+            self.memory.put(rows, x)
+            if self.centre_rate is not None:
+                self.centres.put(rows, self.projection(x).flatten(1).unsqueeze(1))
+        with torch.no_grad():
+            self.learner.embed(progress="first features", into=remember)
 
     def phases(self, epoch: int) -> Iterator[Phase]:
         """One pass over the images."""

@@ -3,6 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mprd_pyg.sharded_rows import ShardedRows, changed
+
 
 class BranchLoss(nn.Module):
     """The mean over the branches of a loss of :mod:`mprd_pyg.losses` (not in the paper).
@@ -17,7 +19,7 @@ class BranchLoss(nn.Module):
         super().__init__()
         self.loss = loss
 
-    def forward(self, x: Tensor, bank: Tensor, index: Tensor, positives: list[Tensor],
+    def forward(self, x: Tensor, bank: Tensor | ShardedRows, index: Tensor, positives: list[Tensor],
                 likelihood: list[Tensor] | None = None) -> Tensor:
         """Compute the loss from what :class:`paul.Pedal` takes.
 
@@ -30,6 +32,7 @@ class BranchLoss(nn.Module):
         """
         likelihood = likelihood or [None] * len(bank)
         with torch.autocast(x.device.type, enabled=False):
-            live, memory = F.normalize(x.to(bank.dtype), dim=2), F.normalize(bank, dim=2)
+            live = F.normalize(x.to(bank.dtype), dim=2)
+            memory = changed(bank, lambda rows, at: F.normalize(rows, dim=-1))
             losses = [self.loss(live[:, m], memory[m], positives[m], index, likelihood[m]) for m in range(len(bank))]
         return torch.stack(losses).mean()

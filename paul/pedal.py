@@ -2,6 +2,8 @@
 import torch
 from torch import Tensor, nn
 
+from mprd_pyg.sharded_rows import Columns, ShardedRows
+
 
 class Pedal(nn.Module):
     r"""Patch-based discriminative feature learning loss (PAUL, Yang et al., CVPR 2019, Eq. 2).
@@ -29,7 +31,7 @@ class Pedal(nn.Module):
             raise ValueError(f"scale must be positive and k at least 1, got {scale} and {k}")
         self.scale, self.k = scale, k
 
-    def forward(self, x: Tensor, bank: Tensor, index: Tensor, positives: list[Tensor] | None = None,
+    def forward(self, x: Tensor, bank: Tensor | ShardedRows, index: Tensor, positives: list[Tensor] | None = None,
                 likelihood: list[Tensor] | None = None) -> Tensor:
         """Compute the loss.
 
@@ -48,39 +50,39 @@ class Pedal(nn.Module):
             ValueError: shapes that do not fit, k >= N, or a positive of an image outside the batch.
         """
         self._check(x, bank, index, positives)
+        rows = Columns(bank)
         with torch.autocast(x.device.type, enabled=False):  # s times a half-precision product would be noise
-            live = x.transpose(0, 1).to(bank.dtype)  # (M, B, d)
-            half = torch.linalg.vector_norm(bank, dim=2).square().unsqueeze(1) / 2  # (M, 1, N)
-            logit = self.scale * torch.baddbmm(half, live, bank.transpose(1, 2), beta=-1)  # (M, B, N)
-            own = index.to(bank.device).view(1, -1, 1).expand(len(bank), -1, 1)
-            logit = logit.scatter(2, own, -torch.inf)
-            logit = logit - logit.detach().amax(2, keepdim=True)  # keeps the small digits
-            every = logit.logsumexp(2)
+            live = rows.spread(x).transpose(0, 1).to(bank.dtype)  # (M, B, d)
+            half = torch.linalg.vector_norm(rows.own, dim=2).square().unsqueeze(1) / 2  # (M, 1, n) of the rows at hand
+            logit = self.scale * torch.baddbmm(half, live, rows.own.transpose(1, 2), beta=-1)  # (M, B, n)
+            index = index.to(bank.device)
+            own = torch.cartesian_prod(*(torch.arange(size, device=index.device) for size in logit.shape[:2])).unbind(1)
+            rows.put(logit, own, index.repeat(len(bank)), -torch.inf)
+            logit = logit - rows.max(logit)  # keeps the small digits
+            every = rows.logsumexp(logit)
             if positives is None:
-                return (every - logit.topk(self.k, dim=2).values.logsumexp(2)).mean()
-            similar = self._mask(positives, own, bank.shape[1])
-            none = ~similar.any(2, keepdim=True)
+                return (every - rows.largest(logit, self.k).logsumexp(2, keepdim=True)).mean()
+            similar = rows.put(self._mask(positives, index, rows), own, index.repeat(len(bank)), False)
+            none = ~rows.any(similar)
             # Where there is no positive, all others stand in: the term and its gradient are then exactly 0.
-            loss = every - logit.masked_fill(~(similar | none), -torch.inf).logsumexp(2)
+            loss = every - rows.logsumexp(logit.masked_fill(~(similar | none), -torch.inf))
             return loss.sum() / (~none).sum().clamp(min=1)
 
-    def _mask(self, positives: list[Tensor], own: Tensor, rows: int) -> Tensor:
-        """(M, B, N) bool: which patches are similar to which; never i itself."""
-        branches, batch = own.shape[:2]
-        place = torch.full((rows,), -1, device=own.device).scatter_(
-            0, own[0, :, 0], torch.arange(batch, device=own.device))
-        edges = torch.cat(list(positives), dim=1).to(own.device)
-        count = torch.tensor(list(map(Tensor.numel, positives)), device=own.device) // 2
-        branch = torch.repeat_interleave(torch.arange(branches, device=own.device), count)
+    def _mask(self, positives: list[Tensor], index: Tensor, rows: Columns) -> Tensor:
+        """(M, B, n) bool: which patches are similar to which, among the rows at hand."""
+        place = torch.full((rows.total,), -1, device=index.device).scatter_(
+            0, index, torch.arange(len(index), device=index.device))
+        edges = torch.cat(list(positives), dim=1).to(index.device)
+        count = torch.tensor(list(map(Tensor.numel, positives)), device=index.device) // 2
+        branch = torch.repeat_interleave(torch.arange(len(positives), device=index.device), count)
         owner = place[edges[1]]
         if bool((owner < 0).any()):
             raise ValueError(f"a positive is of memory row {int(edges[1, owner.argmin()])}, which is not in "
                              f"the batch: row 1 of each edge_index must hold rows of `index`")
-        mask = torch.zeros(branches, batch, rows, dtype=torch.bool, device=own.device)
-        mask[branch, owner, edges[0]] = True
-        return mask.scatter_(2, own, False)
+        mask = torch.zeros(len(positives), len(index), rows.count, dtype=torch.bool, device=index.device)
+        return rows.put(mask, (branch, owner), edges[0], True)
 
-    def _check(self, x: Tensor, bank: Tensor, index: Tensor, positives: list[Tensor] | None) -> None:
+    def _check(self, x: Tensor, bank: Tensor | ShardedRows, index: Tensor, positives: list[Tensor] | None) -> None:
         if x.dim() != 3 or bank.dim() != 3 or (x.shape[1], x.shape[2]) != (bank.shape[0], bank.shape[2]):
             raise ValueError(f"expected features (B, M, d) and a bank (M, N, d), got {tuple(x.shape)} "
                              f"and {tuple(bank.shape)}")

@@ -13,7 +13,7 @@ from mprd_pyg.models import ImageEmbedder
 from mprd_pyg.relations import Groups
 from pipelines.command_line import cli
 from pipelines.command_line.style_options import add_style_options
-from pipelines.command_line.training_options import add_relation_options, training_parser
+from pipelines.command_line.training_options import add_memory_option, add_relation_options, training_parser
 from pipelines.command_line.training_run import TrainingRun
 
 
@@ -27,6 +27,7 @@ def make_parser() -> cli.Parser:
     parser.add_class_arguments(ClusterContrast, "method", skip={"learner", "connect", "groups", "pairs"},
                                instantiate=False)
     parser.add_function_arguments(training_view, "augmentation", skip={"height", "width", "perturbed"})
+    add_memory_option(parser)
     add_style_options(parser, "none")
     return parser
 

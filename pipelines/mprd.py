@@ -15,7 +15,12 @@ from mprd_pyg.models import ImageEmbedder, PairClassifier
 from mprd_pyg.mprd import MPRD, GCNRelation, GCNTraining
 from pipelines.command_line import cli
 from pipelines.command_line.style_options import add_style_options
-from pipelines.command_line.training_options import add_loss_option, add_relation_options, training_parser
+from pipelines.command_line.training_options import (
+    add_loss_option,
+    add_memory_option,
+    add_relation_options,
+    training_parser,
+)
 from pipelines.command_line.training_run import TrainingRun
 
 
@@ -36,6 +41,7 @@ def make_parser() -> cli.Parser:
     parser.add_function_arguments(training_view, "augmentation", skip={"height", "width", "perturbed"})
     parser.add_argument("--batched_views", type=bool, default=False,
                         help="augment whole batches on the device: other random numbers, of the same distributions")
+    add_memory_option(parser)
     add_style_options(parser, "auto")
     return parser
 

@@ -16,7 +16,7 @@ from pipelines.command_line import cli
 from pipelines.command_line.network_options import build_network
 from pipelines.command_line.ranking import nested, table_of
 from pipelines.command_line.style_options import add_style_options
-from pipelines.command_line.training_options import add_paul_options, training_parser
+from pipelines.command_line.training_options import add_memory_option, add_paul_options, training_parser
 from pipelines.command_line.training_run import TrainingRun
 
 
@@ -29,6 +29,7 @@ def make_parser() -> cli.Parser:
                              "paper)")
     parser.add_argument("--ablation", type=bool, default=False,
                         help="where both losses are in use, train with each alone too, from the same start (Table 3)")
+    add_memory_option(parser)
     add_style_options(parser, "none")
     return parser
 

@@ -9,6 +9,7 @@ from mprd_pyg.cluster_contrast.group_batches import group_batches
 from mprd_pyg.cluster_contrast.group_memory import GroupMemory
 from mprd_pyg.random_streams import stream
 from mprd_pyg.relations import DBSCAN, Groups, KReciprocalJaccard
+from mprd_pyg.sharded_rows import ShardedRows
 from mprd_pyg.training import Learner, MemoryGraph, PairBook, Phase, StepSchedule, group_figures, once
 
 #: the learner's options in the released code
@@ -57,7 +58,7 @@ class ClusterContrast:
         """Embed all images, group them, and make a row for each group."""
         memory, images = self.connect.memory, self.learner.images
         rows = torch.arange(images.num_unlabelled, device=memory.bank.device)
-        memory.update(rows, self.learner.embed(), 1.0)                                              # embed
+        self.learner.embed(into=memory.put)                                                         # embed
         graph = self.connect(rows, self.groups.reach)[0]                                            # connect
         pairs = self.groups(graph)                                                                  # relate
         self.pairs.add([pairs], [graph])
@@ -94,7 +95,7 @@ class EpochGroups:
         self.momentum, self.temperature, self.device = momentum, temperature, device
         self.label, self.memory = torch.zeros(0, dtype=torch.long), None
 
-    def begin(self, features: Tensor, label: Tensor) -> None:
+    def begin(self, features: Tensor | ShardedRows, label: Tensor) -> None:
         """Make a row of each group (N,) from features (N, d)."""
         self.label, self.memory = label, GroupMemory(features, label, self.momentum, self.temperature)
 

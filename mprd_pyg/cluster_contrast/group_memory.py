@@ -3,6 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mprd_pyg.sharded_rows import ShardedRows, group_sums
+
 
 class GroupMemory(nn.Module):
     r"""One row :math:`\phi_g` per group: its normalised mean feature, smoothed by the features that are seen.
@@ -22,17 +24,16 @@ class GroupMemory(nn.Module):
 
     bank: Tensor
 
-    def __init__(self, features: Tensor, group: Tensor, momentum: float = 0.1, temperature: float = 0.05):
+    def __init__(self, features: Tensor | ShardedRows, group: Tensor, momentum: float = 0.1, temperature: float = 0.05):
         super().__init__()
         if not 0 <= momentum <= 1 or temperature <= 0:
             raise ValueError(f"momentum must be in [0, 1] and temperature positive, got {momentum} and {temperature}")
-        grouped = group >= 0
-        if not bool(grouped.any()):
+        if not bool((group >= 0).any()):
             raise ValueError("no image is in a group: let more pairs form groups")
         self.momentum, self.temperature = momentum, temperature
-        features = features.detach()
-        total = features.new_zeros(int(group.max()) + 1, features.shape[1])
-        self.register_buffer("bank", F.normalize(total.index_add_(0, group[grouped], features[grouped]), dim=1))
+        with torch.no_grad():
+            total = group_sums(features, group, int(group.max()) + 1)
+        self.register_buffer("bank", F.normalize(total, dim=1))
 
     def loss(self, x: Tensor, group: Tensor) -> Tensor:
         """InfoNCE of unit features (B, d) with the rows of their groups (B,)."""

@@ -1,5 +1,6 @@
 """From an embedding matrix to a kNN graph, a first-class PyG ``Data``."""
 import logging
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,12 +11,14 @@ from mprd_pyg.graph.search.flat import METRICS
 from mprd_pyg.graph.search.indexes import check_index
 from mprd_pyg.graph.search.nearest import NearestSearch
 from mprd_pyg.graph.search.neighbours import Neighbours
+from mprd_pyg.graph.search.sharded import ShardedSearch
+from mprd_pyg.sharded_rows import ShardedRows, changed, group_sums
 
 log = logging.getLogger(__name__)
 
 
-def center_by_group(features: Tensor, groups: Tensor, normalize: bool = True,
-                    queries: Tensor | None = None, query_groups: Tensor | None = None):
+def center_by_group(features: Tensor | ShardedRows, groups: Tensor, normalize: bool = True,
+                    queries: Tensor | ShardedRows | None = None, query_groups: Tensor | None = None):
     """Subtract from each row the mean feature of its group (its camera), then renormalise.
 
     Args:
@@ -29,16 +32,24 @@ def center_by_group(features: Tensor, groups: Tensor, normalize: bool = True,
         (N, d), or with ``queries`` the pair (N, d), (Q, d).
     """
     names, group = torch.unique(groups.to(features.device), return_inverse=True)
-    mean = features.new_zeros(len(names), features.shape[1]).index_add_(0, group, features)
-    mean /= torch.bincount(group, minlength=len(names)).unsqueeze(1)
-    finish = (lambda t: F.normalize(t, dim=-1)) if normalize else (lambda t: t)
-    centred = finish(features - mean[group])
+    mean = group_sums(features, group, len(names)) / torch.bincount(group, minlength=len(names)).unsqueeze(1)
+
+    def centre(group: Tensor):
+        if normalize:
+            return lambda rows, at: F.normalize(rows - mean[group[at]], dim=-1)
+        return lambda rows, at: rows - mean[group[at]]
+    centred = changed(features, centre(group))
     if queries is None:
         return centred
     place = torch.searchsorted(names, query_groups.to(names.device)).clamp(max=len(names) - 1)
     if not torch.equal(names[place], query_groups.to(names.device)):
         raise ValueError("a query's group does not occur among the features' groups: it has no mean to subtract")
-    return centred, finish(queries - mean[place])
+    return centred, changed(queries, centre(place))
+
+
+def unit_rows(x: Tensor | ShardedRows) -> Tensor | ShardedRows:
+    """Rows (N, d) of length 1."""
+    return changed(x, lambda rows, at: F.normalize(rows, dim=-1))
 
 
 class KNNGraph:
@@ -80,13 +91,15 @@ class KNNGraph:
         self.k, self.metric, self.threshold, self.k_max = k, metric, threshold, k_max
         self.index, self.center_by, self.recall_sample = index, center_by, recall_sample
 
-    def __call__(self, features: Tensor, rows: Tensor | None = None, queries: Tensor | None = None, reach: int = 1,
+    def __call__(self, features: Tensor | ShardedRows, rows: Tensor | None = None,
+                 queries: Tensor | ShardedRows | None = None, reach: int = 1,
                  center_by: Tensor | None = None, query_center_by: Tensor | None = None,
                  keep_features: bool = False) -> Data | list[Data]:
         """Build the graph.
 
         Args:
-            features: (N, d), or (M, N, d) for one graph per branch.
+            features: (N, d), or (M, N, d) for one graph per branch. Of :class:`ShardedRows` all processes get the same
+                graph, whose ``x`` is sharded too.
             rows: (R,) distinct nodes to search for; all by default.
             queries: live features, (Q, d) or (M, Q, d). With ``rows`` (R = Q) they stand in for those rows,
                 each row staying out of its own neighbours; without, they become the nodes N ... N+Q-1.
@@ -108,12 +121,14 @@ class KNNGraph:
         self._check(features, queries, rows, groups, query_center_by)
         if query_center_by is None and queries is not None and rows is not None and groups is not None:
             query_center_by = groups[rows.to(groups.device)]
-        space, queries = self.space(features.detach(), queries, groups, query_center_by)
-        search = NearestSearch(space, self.metric, self.index, k=self.k)
+        sharded = isinstance(features, ShardedRows)
+        space, queries = self.space(features if sharded else features.detach(), queries, groups, query_center_by)
+        search = ShardedSearch(space, self.metric, self.index) if sharded else \
+            NearestSearch(space, self.metric, self.index, k=self.k)
         num_nodes, own, recall = len(space), None, None
         if rows is not None:
             nodes = own = rows.to(space.device)
-            queries = space[own] if queries is None else queries
+            queries = space[own] if queries is None and not sharded else queries
         elif queries is None:
             nodes = torch.arange(num_nodes, device=space.device)
         else:
@@ -130,7 +145,8 @@ class KNNGraph:
             new = new[~torch.isin(new, torch.cat(owners))]
             if new.numel():
                 owners.append(new)
-                parts.append(search.neighbours(space[new], new, self.k, self.threshold, self.k_max))
+                parts.append(search.neighbours(None if sharded else space[new], new, self.k, self.threshold,
+                                               self.k_max))
         node, found = torch.cat(owners), Neighbours.join(parts)
         graph = Data(edge_index=torch.stack([found.row, node.repeat_interleave(found.count)]),
                      edge_attr=found.similarity, num_nodes=num_nodes, built_by=found.built_by,
@@ -141,17 +157,17 @@ class KNNGraph:
             graph.x = space
         return graph
 
-    def space(self, features: Tensor, queries: Tensor | None = None, groups: Tensor | None = None,
-              query_groups: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def space(self, features: Tensor | ShardedRows, queries: Tensor | ShardedRows | None = None,
+              groups: Tensor | None = None, query_groups: Tensor | None = None) -> tuple[Any, Any]:
         """The features (N, d) and queries (Q, d) as they are compared: centred if asked, unit for the cosine."""
         cosine = self.metric == "cosine"
-        queries = None if queries is None else queries.detach()
+        queries = queries.detach() if isinstance(queries, Tensor) else queries
         if groups is not None:
             if queries is None:
                 return center_by_group(features, groups, cosine), None
             return center_by_group(features, groups, cosine, queries, query_groups)
         if cosine:
-            return F.normalize(features, dim=-1), None if queries is None else F.normalize(queries, dim=-1)
+            return unit_rows(features), None if queries is None else unit_rows(queries)
         return features, queries
 
     def _check(self, features, queries, rows, groups, query_groups) -> None:
@@ -162,7 +178,7 @@ class KNNGraph:
             raise ValueError(f"k={self.k} neighbours were asked for, but a row has only {candidates} others to "
                              f"choose from ({len(features)} rows): lower k or give more rows")
         for name, tensor in (("features", features), ("queries", queries)):
-            if tensor is not None and not bool(torch.isfinite(tensor.detach().sum())):
+            if isinstance(tensor, Tensor) and not bool(torch.isfinite(tensor.detach().sum())):
                 bad = (~torch.isfinite(tensor)).any(1).nonzero().flatten()
                 if bad.numel():
                     raise ValueError(f"{name} hold NaN or infinite values in {bad.numel()} rows, the first "

@@ -34,32 +34,32 @@ def _grown(array, size):
 
 
 @compiled
-def _dot(x, i, j):
-    """Inner product of two rows, in lanes that the processor adds side by side."""
+def _dot(x, i, y, j):
+    """Inner product of row i of x and row j of y, in lanes that the processor adds side by side."""
     lanes, whole, total = np.zeros(16, np.float32), x.shape[1] // 16 * 16, 0.0
     for t in range(0, whole, 16):
         for lane in range(16):
-            lanes[lane] += x[i, t + lane] * x[j, t + lane]
+            lanes[lane] += x[i, t + lane] * y[j, t + lane]
     for t in range(whole, x.shape[1]):
-        total += x[i, t] * x[j, t]
+        total += x[i, t] * y[j, t]
     for lane in range(16):
         total += lanes[lane]
     return total
 
 
 @compiled
-def products(x, pairs, start, stop, out):
-    """Inner products of the rows of pairs (P, 2), into out (P,)."""
+def products(x, y, pairs, start, stop, out):
+    """Inner products of the rows of pairs (P, 2), of x and of y, into out (P,)."""
     for p in range(start, stop):
-        out[p] = _dot(x, pairs[p, 0], pairs[p, 1])
+        out[p] = _dot(x, pairs[p, 0], y, pairs[p, 1])
 
 
 @compiled
-def encode(start, stop, x, size, member, half_size, half_member):
-    """R*(i) and its weights: length (stop - start,), columns and values, row after row."""
+def encode(start, stop, size, member, half_size, half_member):
+    """R*(i): length (stop - start,) and columns, row after row."""
     length, fill = np.empty(stop - start, np.int64), 0
-    column, value = np.empty(1024, np.int64), np.empty(1024)
-    inside, added = np.full(len(x), -1, np.int64), np.full(len(x), -1, np.int64)
+    column = np.empty(1024, np.int64)
+    inside, added = np.full(len(size), -1, np.int64), np.full(len(size), -1, np.int64)
     for i in range(start, stop):
         first = fill
         column = _grown(column, fill + size[i] * (1 + half_member.shape[1]))
@@ -78,14 +78,20 @@ def encode(start, stop, x, size, member, half_size, half_member):
                         added[half_member[c, b]] = i
                         fill += 1
         column[first:fill].sort()
-        value, total = _grown(value, fill), 0.0
-        for e in range(first, fill):
-            value[e] = np.exp(2.0 * _dot(x, i, column[e]) - 2.0)
-            total += value[e]
-        for e in range(first, fill):
-            value[e] /= total
         length[i - start] = fill - first
-    return length, column[:fill].copy(), value[:fill].copy()
+    return length, column[:fill].copy()
+
+
+@compiled
+def soften(ptr, value, start, stop):
+    """Similarities (E,) into the softmax of minus the squared distances, row by row."""
+    for i in range(start, stop):
+        total = 0.0
+        for e in range(ptr[i], ptr[i + 1]):
+            value[e] = np.exp(2.0 * value[e] - 2.0)
+            total += value[e]
+        for e in range(ptr[i], ptr[i + 1]):
+            value[e] /= total
 
 
 @compiled

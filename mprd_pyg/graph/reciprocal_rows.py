@@ -6,15 +6,17 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from mprd_pyg import processes
 from mprd_pyg.graph import reciprocal_kernels as kernel
 from mprd_pyg.graph.search.lists import camera_lists, nearest_lists
 from mprd_pyg.graph.threads import in_threads
+from mprd_pyg.sharded_rows import ShardedRows
 
 SparseRows = csr_matrix
 """N rows over N columns, positive where they are not zero; columns ascend within a row, and each row sums to 1."""
 
 
-def k_reciprocal_rows(x: Tensor, k1: int = 30, k2: int = 6, index: str = "Flat") -> SparseRows:
+def k_reciprocal_rows(x: Tensor | ShardedRows, k1: int = 30, k2: int = 6, index: str = "Flat") -> SparseRows:
     """k-reciprocal encoding (Zhong et al., CVPR 2017, Eq. 3 to 7 and 11).
 
     Args:
@@ -29,8 +31,9 @@ def k_reciprocal_rows(x: Tensor, k1: int = 30, k2: int = 6, index: str = "Flat")
     return reciprocal_rows(x, lists[:, :k1], lists[:, :round(k1 / 2)], lists[:, :k2 - 1])
 
 
-def camera_reciprocal_rows(x: Tensor, camera: Tensor, k_own: int = 6, k_other: int = 6, query_own: int = 2,
-                           query_other: int = 2, expand: bool = True, index: str = "Flat") -> SparseRows:
+def camera_reciprocal_rows(x: Tensor | ShardedRows, camera: Tensor, k_own: int = 6, k_other: int = 6,
+                           query_own: int = 2, query_other: int = 2, expand: bool = True,
+                           index: str = "Flat") -> SparseRows:
     """Camera-aware k-reciprocal encoding: one's own camera and all others have lists of their own.
 
     The neighbours of i are the ``k_own`` nearest images of its camera and the ``k_other`` nearest of all others, so
@@ -58,7 +61,7 @@ def camera_reciprocal_rows(x: Tensor, camera: Tensor, k_own: int = 6, k_other: i
     return reciprocal_rows(x, joined(k_own, k_other), half, joined(query_own, query_other))
 
 
-def reciprocal_rows(x: Tensor, near: Tensor, half: Tensor, query: Tensor) -> SparseRows:
+def reciprocal_rows(x: Tensor | ShardedRows, near: Tensor, half: Tensor, query: Tensor) -> SparseRows:
     r"""The encoding of any neighbour lists, each (N, K) without the row itself, -1 where there is none.
 
     :math:`R(i) = \{i\} \cup \{j \in near(i) : i \in near(j)\}`. It is expanded by the mutual neighbours of each of its
@@ -66,9 +69,11 @@ def reciprocal_rows(x: Tensor, near: Tensor, half: Tensor, query: Tensor) -> Spa
     squared distance :math:`2 - 2 s_{ij}` over the result, then its mean with the rows of ``query``.
     """
     near, half, query = (lists.contiguous().numpy() for lists in (near, half, query))
-    features = x.detach().float().cpu().contiguous().numpy()
-    length, column, value = _joined(kernel.encode, len(features), features, *_mutual_lists(near), *_mutual_lists(half))
-    rows = csr_matrix((value, column, _pointer(length)), (len(features),) * 2)
+    length, column = _joined(kernel.encode, len(near), *_mutual_lists(near), *_mutual_lists(half))
+    pointer, pairs = _pointer(length), np.stack([np.arange(len(near)).repeat(length), column], axis=1)
+    value = _products(x, pairs, np.float64)
+    in_threads(lambda start, stop: kernel.soften(pointer, value, start, stop), len(near))
+    rows = csr_matrix((value, column, pointer), (len(near),) * 2)
     return averaged(rows, query) if query.shape[1] else rows
 
 
@@ -82,7 +87,8 @@ def averaged(rows: SparseRows, query: np.ndarray) -> SparseRows:
     return mean
 
 
-def neighbour_probability_rows(x: Tensor, k: int = 30, scale: float = 0.5, index: str = "Flat") -> SparseRows:
+def neighbour_probability_rows(x: Tensor | ShardedRows, k: int = 30, scale: float = 0.5,
+                               index: str = "Flat") -> SparseRows:
     r"""Rows proportional to :math:`\exp(-d^2_{ij} / scale)` over i and its k nearest (Liu, FC-ES, 2024).
 
     Args:
@@ -144,15 +150,42 @@ def edge_probability_neighbours(rows: SparseRows, asked: Tensor | None = None, l
     return _neighbours(rows, asked, least, True)
 
 
-def pair_similarity(x: Tensor, pairs: Tensor) -> Tensor:
+def pair_similarity(x: Tensor | ShardedRows, pairs: Tensor) -> Tensor:
     """Inner products of pairs (P, 2) of the rows of x (N, d) -> (P,) float32 on the host, nothing gathered."""
-    features, pairs = x.detach().float().cpu().contiguous().numpy(), pairs.cpu().contiguous().numpy()
-    out = np.empty(len(pairs), np.float32)
-    in_threads(lambda start, stop: kernel.products(features, pairs, start, stop, out), len(pairs))
-    return torch.from_numpy(out)
+    return torch.from_numpy(_products(x, pairs.cpu().numpy(), np.float32))
 
 
 # -- from tensors to compiled loops and back ---------------------------------------------------------------------------
+
+def _products(x: Tensor | ShardedRows, pairs: np.ndarray, dtype: type) -> np.ndarray:
+    """Inner products (P,) of pairs (P, 2) of rows; of sharded ones, by the process that holds the second."""
+    if isinstance(x, ShardedRows):
+        return _sharded_products(x, torch.from_numpy(pairs), dtype)
+    out, features = np.empty(len(pairs), dtype), _features(x)
+    pairs = np.ascontiguousarray(pairs)
+    in_threads(lambda start, stop: kernel.products(features, features, pairs, start, stop, out), len(pairs))
+    return out
+
+
+def _sharded_products(x: ShardedRows, pairs: Tensor, dtype: type, block: int = 1 << 16) -> np.ndarray:
+    """Some pairs at a time, sorted by their first rows, which are fetched: each about once."""
+    out = np.zeros(len(pairs), dtype)
+    for chosen in pairs[:, 0].argsort(stable=True).split(block):
+        first, place = pairs[chosen, 0].unique(return_inverse=True)
+        fetched = _features(x[first])
+        for part in x.parts:
+            here = (pairs[chosen, 1] >= part.first) & (pairs[chosen, 1] < part.first + part.own.shape[0])
+            second, other = pairs[chosen[here], 1].unique(return_inverse=True)
+            own, at = _features(part.read(second.to(x.device))), torch.stack([place[here], other], dim=1).numpy()
+            found = np.empty(len(at), dtype)
+            kernel.products(fetched, own, at, 0, len(at), found)
+            out[chosen[here].numpy()] = found
+    return processes.all_reduce(torch.from_numpy(out)).numpy()
+
+
+def _features(x: Tensor) -> np.ndarray:
+    return x.detach().float().cpu().contiguous().numpy()
+
 
 def _arrays(rows: SparseRows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return rows.indptr, rows.indices, rows.data

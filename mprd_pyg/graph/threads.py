@@ -58,7 +58,7 @@ def multiply_in_threads(task: Callable[[object, Tensor], None], items: Iterable,
     threads, items, lock, stop = torch.get_num_threads(), iter(items), threading.Lock(), threading.Event()
 
     def work():
-        buffer = torch.empty(size)
+        buffer = torch.empty(size, dtype=torch.float32)
         while not stop.is_set():
             with lock:
                 item = next(items, None)

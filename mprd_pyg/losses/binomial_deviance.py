@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mprd_pyg.losses.positives import positive_mask
+from mprd_pyg.sharded_rows import Columns, ShardedRows
 
 
 class BinomialDeviance(nn.Module):
@@ -32,7 +33,7 @@ class BinomialDeviance(nn.Module):
         self.delta, self.alpha, self.lambda1, self.lambda2 = delta, alpha, lambda1, lambda2
         self.hard_fraction = hard_fraction
 
-    def forward(self, x: Tensor, bank: Tensor, positives: Tensor, index: Tensor,
+    def forward(self, x: Tensor, bank: Tensor | ShardedRows, positives: Tensor, index: Tensor,
                 likelihood: Tensor | None = None) -> Tensor:
         """Compute the loss.
 
@@ -47,15 +48,16 @@ class BinomialDeviance(nn.Module):
         Returns:
             scalar, the mean over the batch.
         """
-        similarity = x @ bank.T
-        positive = positive_mask(positives, index, bank.shape[0])
-        count = positive.sum(1)
-        pull = (F.softplus(self.alpha * (self.lambda1 - similarity)) * positive).sum(1) / count
-        hard = ((bank.shape[0] - count).double() * self.hard_fraction).long().clamp(min=1)
-        hard = torch.minimum(hard, bank.shape[0] - count)  # none is left where everything is positive
-        widest = max(int(self.hard_fraction * bank.shape[0]), 1)
+        rows, total = Columns(bank), len(bank)
+        similarity = rows.compare(x)
+        positive = positive_mask(positives, index, rows)
+        count = rows.sum(positive)
+        pull = rows.sum(F.softplus(self.alpha * (self.lambda1 - similarity)) * positive) / count
+        hard = ((total - count).double() * self.hard_fraction).long().clamp(min=1)
+        hard = torch.minimum(hard, total - count)  # none is left where everything is positive
+        widest = max(int(self.hard_fraction * total), 1)
         # Positives sink below every negative, so the first `hard` columns are the hardest negatives.
-        value = similarity.masked_fill(positive, -torch.inf).topk(min(widest, bank.shape[0]), dim=1).values
+        value = rows.largest(similarity.masked_fill(positive, -torch.inf), min(widest, total))
         used = torch.arange(value.shape[1], device=x.device) < hard.unsqueeze(1)
         value = torch.where(used, value, 0.0)
         push = (F.softplus(self.alpha * (value - self.lambda2)) * used).sum(1) / hard.clamp(min=1)

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mprd_pyg.losses.positives import positive_mask
+from mprd_pyg.sharded_rows import Columns, ShardedRows
 
 
 class MultiPositiveInfoNCE(nn.Module):
@@ -25,7 +26,7 @@ class MultiPositiveInfoNCE(nn.Module):
             raise ValueError(f"temperature must be positive, got {temperature}")
         self.temperature = temperature
 
-    def forward(self, x: Tensor, bank: Tensor, positives: Tensor, index: Tensor,
+    def forward(self, x: Tensor, bank: Tensor | ShardedRows, positives: Tensor, index: Tensor,
                 likelihood: Tensor | None = None) -> Tensor:
         """Compute the loss.
 
@@ -39,11 +40,12 @@ class MultiPositiveInfoNCE(nn.Module):
         Returns:
             scalar, the mean over the batch.
         """
-        logits = x @ bank.T / self.temperature
-        positive = positive_mask(positives, index, bank.shape[0])
+        rows = Columns(bank)
+        logits = rows.compare(x) / self.temperature
+        positive = positive_mask(positives, index, rows)
         # The least number instead of minus infinity: a row without negatives then has loss and gradient zero, not NaN.
-        negatives = logits.masked_fill(positive, torch.finfo(logits.dtype).min).logsumexp(1, keepdim=True)
-        return ((F.softplus(negatives - logits) * positive).sum(1) / positive.sum(1)).mean()
+        negatives = rows.spread(rows.logsumexp(logits.masked_fill(positive, torch.finfo(logits.dtype).min)))
+        return (rows.sum(F.softplus(negatives - logits) * positive) / rows.sum(positive)).mean()
 
     def extra_repr(self) -> str:
         """Show the temperature in ``repr``."""

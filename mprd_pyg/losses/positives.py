@@ -2,21 +2,25 @@
 import torch
 from torch import Tensor
 
-
-def positive_mask(positives: Tensor, index: Tensor, num_rows: int) -> Tensor:
-    """P_i as a mask: edges (2, E) and distinct rows (B,) -> (B, N) bool, i itself included."""
-    mask = torch.zeros(len(index), num_rows, dtype=torch.bool, device=index.device)
-    mask[_place(positives, index), positives[0]] = True
-    mask[torch.arange(len(index), device=index.device), index] = True
-    return mask
+from mprd_pyg.sharded_rows import Columns
 
 
-def positive_weights(positives: Tensor, index: Tensor, num_rows: int, likelihood: Tensor) -> Tensor:
-    """P_i as weights: edges (2, E), rows (B,) and likelihoods (E,) -> (B, N) of sum 1, i itself of likelihood 1."""
-    weight = likelihood.new_zeros(len(index), num_rows)
-    weight[_place(positives, index), positives[0]] = likelihood
-    weight[torch.arange(len(index), device=index.device), index] = 1.0
-    return weight / weight.sum(1, keepdim=True)
+def positive_mask(positives: Tensor, index: Tensor, bank: Columns) -> Tensor:
+    """P_i as a mask: edges (2, E) and distinct rows (B,) -> (B, n) bool over the rows at hand, i itself included."""
+    mask = torch.zeros(len(index), bank.count, dtype=torch.bool, device=index.device)
+    bank.put(mask, (_place(positives, index),), positives[0], True)
+    return bank.put(mask, (torch.arange(len(index), device=index.device),), index, True)
+
+
+def positive_weights(positives: Tensor, index: Tensor, bank: Columns, likelihood: Tensor) -> Tensor:
+    """P_i as weights: edges (2, E), rows (B,) and likelihoods (E,) -> (B, n) over the rows at hand.
+
+    Their sum over all N is 1, i itself having likelihood 1.
+    """
+    weight = likelihood.new_zeros(len(index), bank.count)
+    bank.put(weight, (_place(positives, index),), positives[0], likelihood)
+    bank.put(weight, (torch.arange(len(index), device=index.device),), index, 1.0)
+    return weight / bank.sum(weight).unsqueeze(1)
 
 
 def _place(positives: Tensor, index: Tensor) -> Tensor:

@@ -3,6 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from mprd_pyg.losses.positives import positive_weights
+from mprd_pyg.sharded_rows import Columns, ShardedRows
 
 
 class SoftTargets(nn.Module):
@@ -28,7 +29,7 @@ class SoftTargets(nn.Module):
                              f"{predictions}")
         self.temperature, self.predictions = temperature, predictions
 
-    def forward(self, x: Tensor, bank: Tensor, positives: Tensor, index: Tensor,
+    def forward(self, x: Tensor, bank: Tensor | ShardedRows, positives: Tensor, index: Tensor,
                 likelihood: Tensor | None = None) -> Tensor:
         """Compute the loss.
 
@@ -42,15 +43,16 @@ class SoftTargets(nn.Module):
         Returns:
             scalar, the mean over the batch.
         """
+        rows = Columns(bank)
         with torch.no_grad():
             if likelihood is None:
                 likelihood = torch.ones(positives.shape[1])
-            target = positive_weights(positives, index, bank.shape[0], likelihood.to(x))
+            target = positive_weights(positives, index, rows, likelihood.to(x))
             if self.predictions:
                 members = torch.cat([positives[0], index]).unique()
-                predicted = (bank[members] @ bank.T / self.temperature).softmax(1).to(target)
-                target = (1 - self.predictions) * target + self.predictions * target[:, members] @ predicted
-        return -(target * (x @ bank.T / self.temperature).log_softmax(1)).sum(1).mean()
+                predicted = rows.softmax(rows.compare(bank[members]) / self.temperature).to(target)
+                target = (1 - self.predictions) * target + self.predictions * rows.take(target, members) @ predicted
+        return -rows.sum(target * rows.log_softmax(rows.compare(x) / self.temperature)).mean()
 
     def extra_repr(self) -> str:
         """Show the constants in ``repr``."""

@@ -83,10 +83,10 @@ class ImageEmbedder(nn.Module):
         return F.normalize(x, dim=1).unsqueeze(1)
 
     @torch.no_grad()
-    def calibrate_neck(self, pooled: Tensor) -> None:
-        """Set the BatchNorm's running statistics to those of ``pooled`` (N, d)."""
-        self.neck.running_mean.copy_(pooled.mean(0))
-        self.neck.running_var.copy_(pooled.var(0))
+    def calibrate_neck(self, mean: Tensor, variance: Tensor) -> None:
+        """Set the BatchNorm's running statistics to those of pooled features, (d,) each."""
+        self.neck.running_mean.copy_(mean)
+        self.neck.running_var.copy_(variance)
 
     def parameter_groups(self, trunk_lr: float, new_lr: float) -> list[dict]:
         """Optimiser groups: the trunk's layers that are trained, and new ones."""

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 from torch_geometric.nn import GCNConv, SortAggregation, global_max_pool
 
+from mprd_pyg.sharded_rows import ShardedRows
+
 
 class PairClassifier(nn.Module):
     r"""Graph classifier over pair subgraphs (MPRD, Ji et al., ICCV 2021, Sec. 3.2 and Eq. 5).
@@ -45,11 +47,11 @@ class PairClassifier(nn.Module):
         """Features (U, d) times their part of the first layer's Theta -> (U, hidden)."""
         return F.linear(features, self.conv1.lin.weight[:, -self.dim:])
 
-    def project_rows(self, features: Tensor, nodes: Tensor, block: int = 1 << 14) -> Tensor:
+    def project_rows(self, features: Tensor | ShardedRows, nodes: Tensor, block: int = 1 << 14) -> Tensor:
         """:meth:`project` of the rows ``nodes`` (A,), ascending, alone -> (U, hidden), the others undefined."""
-        if len(nodes) == len(features):
+        if len(nodes) == len(features) and isinstance(features, Tensor):
             return self.project(features)
-        projected = features.new_empty(len(features), self.conv1.out_channels)
+        projected = torch.empty(len(features), self.conv1.out_channels, dtype=features.dtype, device=features.device)
         for part in nodes.split(block):
             projected[part] = self.project(features[part])
         return projected

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from mprd_pyg.losses import BinomialDeviance
+from mprd_pyg.memory import ShardedMemory
 from mprd_pyg.mprd.gcn_training import GCNTraining
 from mprd_pyg.relations import Relation
 from mprd_pyg.training import Learner, LinearSchedule, MemoryGraph, PairBook, Phase, StepSchedule, group_figures
@@ -109,15 +110,30 @@ class MPRD:
     # -- what the trainer calls ----------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Fill the memory with one evaluation-mode pass (and calibrate the BatchNorm, if asked)."""
-        pooled = self.learner.map(self.learner.network.pooled, progress="first features")
-        if self.calibrate_neck:
-            self.learner.network.calibrate_neck(pooled)
-        rows = torch.arange(self.learner.images.num_unlabelled, device=pooled.device)
+        """Fill the memory with one evaluation-mode pass (and calibrate the BatchNorm, if asked).
+
+        Nobody holds all features of a sharded memory: calibration then takes a pass of its own, for their sums.
+        """
+        network, count = self.learner.network, self.learner.images.num_unlabelled
+
+        def remember(rows: Tensor, pooled: Tensor) -> None:
+            x, rows = network.head(pooled)[rows < count], rows[rows < count]
+            self.learner.check_finite(x, rows)
+            self.memory.put(rows, x)
         with torch.no_grad():
-            x = self.learner.network.head(pooled)[:len(rows)]
-        self.learner.check_finite(x, rows)
-        self.memory.update(rows, x, 1.0)
+            if self.calibrate_neck and not isinstance(self.memory, ShardedMemory):
+                pooled = self.learner.map(network.pooled, "first features")
+                network.calibrate_neck(pooled.mean(0), pooled.var(0))
+                remember(torch.arange(len(pooled), device=pooled.device), pooled)
+                return
+            if self.calibrate_neck:
+                sums = []
+                self.learner.map(network.pooled, "statistics", lambda rows, pooled: sums.append(
+                    torch.stack([pooled.double().sum(0), pooled.double().square().sum(0)])))
+                total, squares = torch.stack(sums).sum(0)
+                size = len(self.learner.images.store)
+                network.calibrate_neck(total / size, (squares - total.square() / size) / (size - 1))
+            self.learner.map(network.pooled, "first features", remember)
 
     def phases(self, epoch: int) -> Iterator[Phase]:
         """First the GCN with the CNN fixed, then the CNN with the GCN fixed."""

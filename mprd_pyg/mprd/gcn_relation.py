@@ -12,6 +12,7 @@ from mprd_pyg.mprd.double_star import can_share, double_star_logits
 from mprd_pyg.mprd.logistic_judge import LogisticJudge
 from mprd_pyg.relations.base import Relation, candidate_edges, judged
 from mprd_pyg.relations.controls import CONTROL_COLUMNS, OWN_LISTS, best_as_many
+from mprd_pyg.sharded_rows import ShardedRows
 
 Believe = Literal["likelihood", "similarity", "jaccard", "camera_jaccard", "edge_probability", "logistic"]
 
@@ -85,7 +86,7 @@ class GCNRelation(Relation):
     def likelihood(self, graph: Data, pairs: Tensor) -> Tensor:
         """The GCN's g of pairs (P, 2) -> (P,); ``graph.x`` holds the nodes' features."""
         if not len(pairs):
-            return graph.x.new_zeros(0)
+            return graph.edge_attr.new_zeros(0)
         training = self.classifier.training
         self.classifier.eval()
         statistics = None if self.statistics is None else self.standardise(self.statistics(graph, pairs))
@@ -93,7 +94,8 @@ class GCNRelation(Relation):
         self.classifier.train(training)
         return logits.sigmoid()
 
-    def _logits(self, lists: NeighbourLists, features: Tensor, pairs: Tensor, statistics: Tensor | None) -> Tensor:
+    def _logits(self, lists: NeighbourLists, features: Tensor | ShardedRows, pairs: Tensor,
+                statistics: Tensor | None) -> Tensor:
         gcn = self.gcn
         self.subgraphs.check(pairs, lists.num_nodes)
         walk = self.subgraphs.lists(lists)

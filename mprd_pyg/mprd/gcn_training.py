@@ -12,6 +12,7 @@ from mprd_pyg.mprd.pair_loss import pair_loss
 from mprd_pyg.mprd.pair_sampling import MetaPairs, PairSample, UnlabelledPairs
 from mprd_pyg.random_streams import stream, stream_seed
 from mprd_pyg.relations import Relation, believed_graph
+from mprd_pyg.sharded_rows import ShardedRows
 from mprd_pyg.training import Learner, MemoryGraph, Phase
 
 
@@ -110,7 +111,7 @@ class GCNTraining:
             believed, undecided = (NeighbourLists.from_graph(part) for part in (believed_graph(pairs), pairs))
         return UnlabelledPairs(believed, self.num_unlabelled, self.hard_fraction, undecided)
 
-    def nodes(self, graphs: list[Data]) -> tuple[Tensor, NeighbourLists]:
+    def nodes(self, graphs: list[Data]) -> tuple[Tensor | ShardedRows, NeighbourLists]:
         """Features (T, d) and neighbour lists of the nodes of :meth:`graphs`."""
         graph, = graphs
         return graph.x, NeighbourLists.from_graph(graph)
@@ -118,8 +119,11 @@ class GCNTraining:
     def graphs(self, epoch: int, alone: Tensor) -> list[Data]:
         """The M graphs of the memory with the meta images, seen afresh, and the perturbed views as further nodes."""
         meta = self.learner.embed(self.learner.images.meta_rows, seed=stream_seed(self.learner.seed, epoch, 3))
-        views = self.learner.embed(alone, self.perturbed_view, stream_seed(self.learner.seed, epoch, 2))
-        alone, camera = alone.to(meta.device), self.learner.images.camera
+        views, alone, camera = None, alone.to(meta.device), self.learner.images.camera
+        if len(alone):
+            kept = self.connect.memory.empty_like(len(alone))
+            self.learner.embed(alone, self.perturbed_view, stream_seed(self.learner.seed, epoch, 2), into=kept.put)
+            views = kept.bank
         graphs = self.connect.whole(meta, views, alone)
         for graph in graphs:
             graph.camera_id = torch.cat([camera, camera[alone]])
@@ -156,7 +160,7 @@ class GCNTraining:
         self.optimizer.step()
         return {"loss": loss.detach(), "eta": eta}
 
-    def loss(self, features: Tensor, lists: NeighbourLists, unlabelled: PairSample | None,
+    def loss(self, features: Tensor | ShardedRows, lists: NeighbourLists, unlabelled: PairSample | None,
              meta: PairSample | None) -> tuple[Tensor, float]:
         """L_u + eta L_m (Eq. 10) and eta."""
         parts = [part for part in (unlabelled, meta) if part is not None]

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from mprd_pyg.graph.neighbour_lists import NeighbourLists
+from mprd_pyg.sharded_rows import Columns, ShardedRows
 
 
 @dataclass
@@ -65,7 +66,7 @@ class UnlabelledPairs:
         """Rows i with P_i = {i}: those that need a perturbed view."""
         return (self.believed.ptr.diff() == 0).nonzero().flatten()
 
-    def __call__(self, anchors: Tensor, features: Tensor, lists: NeighbourLists, view_node: Tensor,
+    def __call__(self, anchors: Tensor, features: Tensor | ShardedRows, lists: NeighbourLists, view_node: Tensor,
                  generator: torch.Generator) -> PairSample:
         """Draw the pairs of ``anchors`` (B,).
 
@@ -101,17 +102,18 @@ class UnlabelledPairs:
 
     def _hard_negatives(self, anchors, known, size, features, generator) -> PairSample:
         rows, wanted = anchors[known], size[known] + 1  # |P_i| counts i
-        similarity = features[rows] @ features.T
+        columns = Columns(features)
+        similarity = columns.compare(features[rows])
         owner, member = (self.undecided or self.believed).gather(rows)
-        similarity[owner, member] = -torch.inf
-        similarity[torch.arange(len(rows), device=rows.device), rows] = -torch.inf
+        columns.put(similarity, (owner,), member, -torch.inf)
+        columns.put(similarity, (torch.arange(len(rows), device=rows.device),), rows, -torch.inf)
         hard = ((self.num_rows - wanted).double() * self.hard_fraction).long().clamp(min=1)
-        rank = similarity.topk(min(int(hard.max()), self.num_rows), dim=1).indices
+        value, rank = columns.topk(similarity, min(int(hard.max()), self.num_rows))
         # A random order of each row's `hard` candidates, of which the first `wanted` are taken.
         key = torch.rand(rank.shape, generator=generator).to(rank.device)
         key[torch.arange(rank.shape[1], device=rank.device) >= hard.unsqueeze(1)] = 2.0
         place = key.argsort(dim=1).argsort(dim=1)
-        take = (place < torch.minimum(wanted, hard).unsqueeze(1)) & similarity.gather(1, rank).isfinite()
+        take = (place < torch.minimum(wanted, hard).unsqueeze(1)) & value.isfinite()
         owner, column = take.nonzero(as_tuple=True)
         return _sample(rows[owner], rank[owner, column], known[owner], 0, len(anchors))
 

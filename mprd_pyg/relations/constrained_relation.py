@@ -10,6 +10,7 @@ from mprd_pyg.relations.base import PAIR_FIELDS, Relation, judged
 from mprd_pyg.relations.constrained_groups import ConstrainedGroups
 from mprd_pyg.relations.constraints import Constraints
 from mprd_pyg.relations.groups import Groups
+from mprd_pyg.sharded_rows import ShardedRows
 
 
 class Constrained(Relation):
@@ -52,7 +53,8 @@ def constrain(relation: Relation, constraints: Constraints) -> Relation:
     return Constrained(relation, constraints)
 
 
-def correct(pairs: Data, constraints: Constraints, rows: Tensor, x: Tensor | None = None) -> Data:
+def correct(pairs: Data, constraints: Constraints, rows: Tensor,
+            x: Tensor | ShardedRows | None = None) -> Data:
     """Believe must-links, with likelihood 1, and not cannot-links, with likelihood 0.
 
     Must-links that were not judged are added.
@@ -75,8 +77,11 @@ def correct(pairs: Data, constraints: Constraints, rows: Tensor, x: Tensor | Non
     ones = torch.ones(linked.shape[1], dtype=likelihood.dtype, device=device)
     similarity = torch.full_like(ones, torch.nan)
     if x is not None:
-        nodes, place = linked.unique(return_inverse=True)  # few rows, where x lies on another device
-        similarity = pair_similarity(x[nodes], place.T)
+        if isinstance(x, Tensor):
+            nodes, linked_rows = linked.unique(return_inverse=True)  # few rows, where x lies on another device
+            similarity = pair_similarity(x[nodes], linked_rows.T)
+        else:
+            similarity = pair_similarity(x, linked.T)
     answer = judged(pairs, torch.cat([edges[:, kept], linked], dim=1),
                     torch.cat([pairs.edge_attr[kept], similarity.to(pairs.edge_attr)]),
                     torch.cat([likelihood, ones]), torch.cat([(pairs.believed & ~different)[kept], ones.bool()]))

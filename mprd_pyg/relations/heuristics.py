@@ -4,6 +4,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from mprd_pyg.relations.base import Relation, candidate_edges, judged
+from mprd_pyg.sharded_rows import Columns, ShardedRows
 
 
 class KNearest(Relation):
@@ -43,6 +44,9 @@ class SimilarityThreshold(Relation):
 
     def __call__(self, graph: Data) -> Data:
         """Compare all of ``graph.x`` with the rows, so that no neighbour count limits the answer."""
+        if isinstance(graph.x, ShardedRows):
+            raise ValueError("SimilarityThreshold has no bound of its neighbours to send: use MPLP, or --memory "
+                             "replicated")
         similarity = graph.x[graph.rows] @ graph.x.T
         similarity[torch.arange(len(graph.rows), device=similarity.device), graph.rows] = -2.0
         place, neighbour = (similarity > self.threshold).nonzero(as_tuple=True)
@@ -69,18 +73,17 @@ class MPLP(Relation):
 
     def __call__(self, graph: Data) -> Data:
         """Walk each row's candidates, all rows at once."""
-        x, rows = graph.x, graph.rows
+        x, rows, columns = graph.x, graph.rows, Columns(graph.x)
         place = torch.arange(len(rows), device=x.device)
-        similarity = x[rows] @ x.T
-        similarity[place, rows] = 2.0  # i itself comes first
-        above = (similarity > self.threshold).sum(1)
+        similarity = columns.put(columns.compare(x[rows]), (place,), rows, 2.0)  # i itself comes first
+        above = columns.sum(similarity > self.threshold)
         count = above.clamp(min=min(self.least, x.shape[0]))
-        value, order = similarity.topk(int(count.max()), dim=1)
+        value, order = columns.topk(similarity, int(count.max()))
         listed = torch.arange(order.shape[1], device=x.device) < count.unsqueeze(1)
         listed[:, 0] = False
         owner, column = listed.nonzero(as_tuple=True)
         candidate = order[owner, column]
-        ahead = self._ahead(x, candidate, rows[owner], value[owner, column])
+        ahead = self._ahead(x, columns, candidate, rows[owner])
         # The released code stops at the first candidate with `position > count`, its own place being 0.
         fails = torch.zeros_like(listed)
         fails[owner, column] = 1 + ahead > count[owner]
@@ -90,16 +93,16 @@ class MPLP(Relation):
         return judged(graph, edges, value[owner, column], believed, believed)
 
     @staticmethod
-    def _ahead(x: Tensor, node: Tensor, target: Tensor, similarity: Tensor, block: int = 2048) -> Tensor:
+    def _ahead(x: Tensor | ShardedRows, columns: Columns, node: Tensor, target: Tensor, block: int = 2048) -> Tensor:
         """How many others are more similar to ``node`` (E,) than ``target`` (E,) is."""
         nodes, inverse = node.unique(return_inverse=True)
         counts = torch.empty_like(node)
         for part in torch.arange(len(node), device=x.device).split(block):
             wanted, local = inverse[part].unique(return_inverse=True)
-            table = x[nodes[wanted]] @ x.T
-            table.scatter_(1, nodes[wanted].unsqueeze(1), -2.0)  # the node itself is not counted
-            own = table[local, target[part]]
-            counts[part] = (table[local] > own.unsqueeze(1)).sum(1)
+            table = columns.compare(x[nodes[wanted]])
+            columns.put(table, (torch.arange(len(wanted), device=x.device),), nodes[wanted], -2.0)  # is not counted
+            own = columns.pick(table, local, target[part])
+            counts[part] = columns.sum(table[local] > own.unsqueeze(1))
         return counts
 
 

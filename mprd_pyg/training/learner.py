@@ -12,7 +12,7 @@ from mprd_pyg import processes
 from mprd_pyg.data.train_images import TrainImages
 from mprd_pyg.data.views import SeededViews, load, shuffled_batches
 from mprd_pyg.models import layer_groups
-from mprd_pyg.models.embedding import embed_images, embed_in_training_mode, map_images, to_device
+from mprd_pyg.models.embedding import Into, embed_images, embed_in_training_mode, map_images, to_device
 from mprd_pyg.random_streams import stream, stream_seed
 from mprd_pyg.training.schedules import StepSchedule
 from mprd_pyg.training.trainer import Phase
@@ -145,7 +145,7 @@ class Learner:
         return Phase(name, len(batches), begin, lambda batch: step(batch[0], batch[1].to(self.fabric.device)))
 
     def embed(self, rows: Tensor | None = None, view: Any = None, seed: int | None = None,
-              progress: str = "") -> Tensor:
+              progress: str = "", into: Into | None = None) -> Tensor | None:
         """Features (R, M, d) without gradient.
 
         In training mode a few images are embedded among as many random unlabelled ones, whose BatchNorm statistics are
@@ -156,10 +156,12 @@ class Learner:
             view: transform; the plain images by default.
             seed: of the view and of the batches in training mode; the learner's by default.
             progress: label of a progress bar; none when empty.
+            into: takes the features instead, some after the other: called with their places in ``rows`` (P,) and
+                (P, M, d).
         """
         images, count = self.images, self.images.num_unlabelled
         seed = self.seed if seed is None else seed
-        options = self._reading() | {"view": view, "seed": seed, "progress": progress}
+        options = self._reading() | {"view": view, "seed": seed, "progress": progress, "into": into}
         if rows is not None and not len(rows):
             return torch.zeros(0, self.network.branches, self.network.dim, device=self.fabric.device)
         if self.batchnorm != "train":
@@ -169,17 +171,23 @@ class Learner:
             return embed_in_training_mode(self.embedder, store, **options)
         others = torch.randperm(count, generator=stream(seed, 1))[:max(len(rows), 2 * self.batch_size - len(rows))]
         mixed = ConcatDataset([store, Subset(images.store, others.tolist())])
-        return embed_in_training_mode(self.embedder, mixed, **options)[:len(rows)]
+        if into is not None:
+            options["into"] = lambda place, x: into(place[place < len(rows)], x[place < len(rows)])
+        x = embed_in_training_mode(self.embedder, mixed, **options)
+        return None if x is None else x[:len(rows)]
 
-    def map(self, function: Callable[[Tensor], Tensor], progress: str = "") -> Tensor:
-        """Apply a part of the network, in evaluation mode, to all images, meta images included: (N + Z, ...)."""
+    def map(self, function: Callable[[Tensor], Tensor], progress: str = "", into: Into | None = None) -> Tensor | None:
+        """Apply a part of the network, in evaluation mode, to all images, meta images included: (N + Z, ...).
+
+        ``into`` as of :meth:`embed`.
+        """
         precision = self.fabric.strategy.precision
 
         def in_precision(images: Tensor) -> Tensor:
             with precision.forward_context():
                 return precision.convert_output(function(precision.convert_input(images)))
         self.network.eval()
-        return map_images(in_precision, self.images.store, **self._reading(), progress=progress)
+        return map_images(in_precision, self.images.store, **self._reading(), progress=progress, into=into)
 
     def check_finite(self, x: Tensor, rows: Tensor) -> None:
         """Refuse NaN or infinite features (V * B, ...), V views of each of ``rows`` (B,), naming the first image."""

@@ -1,4 +1,5 @@
 """One training loop for all methods: phases of steps, progress, logs, checkpoints, exact resumption."""
+import copy
 import math
 import signal
 import time
@@ -194,24 +195,26 @@ class Trainer:
             torch.cuda.set_rng_state(state[0], self.fabric.device)
 
     def _save(self, method: Method) -> None:
+        parts = {name: part.state_dict() for name, part in method.parts.items()}  # all send what they alone hold
         if processes.is_first():
-            self._write(method)
+            self._write(parts)
         processes.wait_for_all()
 
-    def _write(self, method: Method) -> None:
+    def _write(self, parts: dict[str, Any]) -> None:
         position = {"epoch": self.epoch, "phase": self.phase, "step": self.step, "total": self.total}
-        parts = {name: part.state_dict() for name, part in method.parts.items()}
         save_checkpoint(self.checkpoint, {"method": parts, "position": position, "sums": self.sums,
                                           "history": self.history, "before": self.before, "random": self._random(),
                                           "describe": self.describe})
 
     def _load(self, method: Method) -> None:
-        state = load_checkpoint(self.checkpoint)
+        state = load_checkpoint(self.checkpoint, mapped=processes.count() > 1)  # of a memory each may take a part
         for name, value in self.describe.items():
             if state["describe"].get(name) != value:
                 raise ValueError(f"{self.checkpoint} is of another run: its {name} is {state['describe'].get(name)!r}, "
                                  f"this run's is {value!r}")
-        load_parts(method.parts, state["method"], str(self.checkpoint))
+        states = {name: value if isinstance(method.parts.get(name), torch.nn.Module) else copy.deepcopy(value)
+                  for name, value in state["method"].items()}  # modules copy it; others would keep the mapped file
+        load_parts(method.parts, states, str(self.checkpoint))
         self.epoch, self.phase, self.step, self.total = (state["position"][name] for name in (
             "epoch", "phase", "step", "total"))
         self.sums, self.history, self.before = dict(state["sums"]), list(state["history"]), dict(state["before"])

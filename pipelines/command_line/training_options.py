@@ -1,5 +1,5 @@
 """The options that training pipelines share: typed parameters of the parts."""
-from typing import Any
+from typing import Any, Literal
 
 from lightning_fabric.loggers import Logger
 
@@ -69,6 +69,13 @@ def add_paul_options(parser: cli.Parser, help: str | None) -> None:
     parser.add_class_arguments(PAUL, "method", instantiate=False, skip={
         "learner", "connect", "relation", "pedal", "ipfl", "pairs", "projection"})
     parser.add_function_arguments(surrogate_view, "surrogate", skip={"height", "width"})
+
+
+def add_memory_option(parser: cli.Parser) -> None:
+    """Which process holds which rows of the feature memory."""
+    parser.add_argument("--memory", type=Literal["replicated", "sharded"], default="replicated",
+                        help="replicated: each process holds all rows of the feature memory; sharded: its share of "
+                             "them, which sends more in each step")
 
 
 def add_loss_option(parser: cli.Parser, help: str, default: str | None) -> None:

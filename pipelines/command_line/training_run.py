@@ -14,7 +14,7 @@ from mprd_pyg.data.pedestrian.synthetic import write_synthetic
 from mprd_pyg.data.train_images import TrainImages
 from mprd_pyg.data.views import training_view
 from mprd_pyg.graph import KNNGraph, PairSubgraphs
-from mprd_pyg.memory import FeatureMemory
+from mprd_pyg.memory import FeatureMemory, ShardedMemory
 from mprd_pyg.pretraining import SupervisedPretraining
 from mprd_pyg.relations import Constraints, Relation, constrain, read_constraints
 from mprd_pyg.training import Learner, MemoryGraph, Method, PairBook, Trainer, load_checkpoint, load_weights
@@ -132,12 +132,13 @@ class TrainingRun:
 
     def memory_graph(self, knn: KNNGraph, normalize: bool = True) -> MemoryGraph:
         """An empty memory of the training images, with its neighbour search."""
-        memory = FeatureMemory(self.images.num_unlabelled, self.network.dim, self.network.branches, normalize)
+        kind = ShardedMemory if self.cfg.get("memory") == "sharded" else FeatureMemory
+        memory = kind(self.images.num_unlabelled, self.network.dim, self.network.branches, normalize)
         return MemoryGraph(memory.to(self.fabric.device), knn, self.images, **self.parts.connect)
 
     def pair_book(self, connect: MemoryGraph, subgraphs: PairSubgraphs | None = None) -> PairBook:
         """Records every epoch's judged pairs, and the subgraphs of some, in the run folder."""
-        if not processes.is_first():
+        if not processes.is_first() and not isinstance(connect.memory, ShardedMemory):
             return PairBook(connect.images, self.network.branches)
         self.samples = SubgraphSamples(self.folder.path / "subgraphs", self.table, connect,
                                        subgraphs or PairSubgraphs(), self.cfg.seed)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
+from mprd_pyg import processes
 from mprd_pyg.graph import PairStatistics, PairSubgraphs, PairSubgraphWriter
 from mprd_pyg.graph.pairs.statistics import CAMERA_RECIPROCAL, GROUP, NEIGHBOURHOOD, RECIPROCAL, SIMILARITY
 from mprd_pyg.training import MemoryGraph
@@ -18,7 +19,7 @@ class SubgraphSamples:
 
     The anchors are the same in every epoch, so that epochs can be compared. The pairs' similarities and likelihoods
     are those on which they were judged during the epoch; the graph, and the statistics of the pairs on it, are those
-    of the memory at its end.
+    of the memory at its end. The first process writes; of a sharded memory all must call.
 
     Args:
         folder: of the store.
@@ -47,7 +48,8 @@ class SubgraphSamples:
         """Save the sample of an epoch's judged pairs, in place of what an interrupted run left of that epoch."""
         if self.writer is None:
             self._open()
-        self.writer.drop_epochs(epoch)
+        if self.writer is not None:
+            self.writer.drop_epochs(epoch)
         branch = pairs.branch if "branch" in pairs else torch.zeros_like(pairs.edge_index[0])
         chosen = [self._choose(pairs, branch == m) for m in range(len(self.connect.memory.bank))]
         ends = torch.cat([pairs.edge_index[:, keep].flatten() for keep in chosen]).unique()
@@ -60,14 +62,17 @@ class SubgraphSamples:
                 batch = self.subgraphs(graph, asked)
                 graph.camera_id = self.connect.images.camera[:graph.num_nodes]
                 batch = with_similarity(batch, graph.x, self.connect.knn.metric)
-                self.writer.append(batch, pairs.edge_attr[keep], pairs.likelihood[keep], pairs.believed[keep],
-                                   epoch=epoch, branch=m, statistics=self.statistics(graph, asked),
-                                   statistic_names=self.statistics.names)
+                statistics = self.statistics(graph, asked)
+                if self.writer is not None:
+                    self.writer.append(batch, pairs.edge_attr[keep], pairs.likelihood[keep], pairs.believed[keep],
+                                       epoch=epoch, branch=m, statistics=statistics,
+                                       statistic_names=self.statistics.names)
 
     def finish(self, epoch: int) -> None:
         """Save the memory, as it is after ``epoch``; it is joined on reading."""
+        bank = self.connect.memory.state_dict()["bank"]
         if self.writer is not None and len(self.writer):
-            self.writer.set_features(self.connect.memory.bank, epoch)
+            self.writer.set_features(bank, epoch)
 
     def _choose(self, pairs: Data, among: Tensor) -> Tensor:
         order = torch.full((len(self.table),), -1, device=pairs.edge_index.device)
@@ -78,8 +83,9 @@ class SubgraphSamples:
         return torch.cat([kind[place[kind].argsort(stable=True)[:self.max_pairs]] for kind in kinds])
 
     def _open(self) -> None:
-        self.writer = PairSubgraphWriter(self.folder, self.table, self.table.attrs.get("root"),
-                                         {"subgraphs": repr(self.subgraphs)})
+        if processes.is_first():
+            self.writer = PairSubgraphWriter(self.folder, self.table, self.table.attrs.get("root"),
+                                             {"subgraphs": repr(self.subgraphs)})
 
 
 def sample_statistics(num_images: int) -> tuple[str, ...]:

@@ -153,6 +153,19 @@ def test_interrupted_in_a_step_and_resumed_it_is_the_same_run(request, root, tmp
     assert first["pairs"] == second["pairs"]
 
 
+def test_a_sharded_run_writes_what_any_run_does_and_goes_on_with_a_replicated_memory(finished, root, tmp_path):
+    out = tmp_path / "sharded"
+    assert train(root, out, "--memory", "sharded", "--method.calibrate_neck", "false") == 0
+    assert "memory: sharded" in (out / "config.yaml").read_text()
+    whole, one = (load_checkpoint(folder / "checkpoints" / "last.pt") for folder in (finished, out))
+    assert one["method"]["memory"]["bank"].shape == whole["method"]["memory"]["bank"].shape
+    assert PairSubgraphDataset(out / "subgraphs").table["epoch"].tolist().count(2) >= 100
+    assert run("--resume", out, "--memory", "replicated", "--method.epochs", "3", "--progress", "false") == 0
+    assert json.loads((out / "results.json").read_text())["epochs"] == 3
+    with pytest.raises(SystemExit):
+        train(root, tmp_path / "none", "--memory", "elsewhere")
+
+
 @pytest.mark.parametrize("relation", [
     ["KNearest", "--relation.k", "3"], ["SimilarityThreshold", "--relation.threshold", "0.5"],
     ["MPLP", "--relation.threshold", "0.3"], ["SameIdentity"], ["Singletons"],

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import sharded_answers
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
@@ -21,11 +22,12 @@ from mprd_pyg.cluster_contrast import ClusterContrast
 from mprd_pyg.data.train_images import TrainImages
 from mprd_pyg.data.views import training_view
 from mprd_pyg.graph import KNNGraph, PairSubgraphs
-from mprd_pyg.memory import FeatureMemory
+from mprd_pyg.losses import MultiPositiveInfoNCE
+from mprd_pyg.memory import FeatureMemory, ShardedMemory
 from mprd_pyg.models import ImageEmbedder, PairClassifier
 from mprd_pyg.mprd import MPRD, GCNRelation, GCNTraining
 from mprd_pyg.pretraining import SupervisedPretraining
-from mprd_pyg.relations import DBSCAN, Groups, KNearest
+from mprd_pyg.relations import DBSCAN, Groups, KNearest, KReciprocalJaccard
 from mprd_pyg.training import Learner, MemoryGraph, PairBook, Stopped, Trainer
 from paul import IPFL, PAUL, PatchNet
 from paul.patch_mprd import BranchGCN, BranchGCNTraining, PatchMPRD
@@ -44,10 +46,11 @@ def make_images(meta: int) -> TrainImages:
         torch.arange(N + meta) < N, -1, torch.arange(N + meta) % 2), N)
 
 
-def make(name: str, fabric: Fabric, batch_size: int = 6, **options):
+def make(name: str, fabric: Fabric, batch_size: int = 6, memory: str = "replicated", **options):
     """A method on 20 images: 3 batches of 6 and one of 2, which 4 processes cannot share evenly."""
     torch.manual_seed(0)
     gcn = name.endswith("mprd")
+    kind = ShardedMemory if memory == "sharded" else FeatureMemory
     images, patches = make_images(Z if gcn else 0), name in ("paul", "patch_mprd")
     network = PatchNet("resnet18", 1, weights=None, patches=2, dim=8) if patches else \
         ImageEmbedder("resnet18", 1, weights=None)
@@ -55,8 +58,8 @@ def make(name: str, fabric: Fabric, batch_size: int = 6, **options):
     learner = Learner(fabric, network, images, view, batch_size, **{**options, "batchnorm": "frozen"})
     if name == "pretraining":
         return SupervisedPretraining(learner, 2, images_per_identity=2, triplet_weight=0.1)
-    memory = FeatureMemory(N, network.dim, network.branches, not patches)
-    connect = MemoryGraph(memory, KNNGraph(k=3, metric="l2" if patches else "cosine"), images)
+    connect = MemoryGraph(kind(N, network.dim, network.branches, not patches),
+                          KNNGraph(k=3, metric="l2" if patches else "cosine"), images, camera_centered=gcn)
     pairs = PairBook(images, network.branches)
     if name == "cluster_contrast":
         return ClusterContrast(learner, connect, Groups(KNearest(2), DBSCAN(0.6, 1)), pairs, 3, 2, epochs=2)
@@ -65,6 +68,9 @@ def make(name: str, fabric: Fabric, batch_size: int = 6, **options):
         relation = GCNRelation(PairClassifier(network.dim, hidden=8), PairSubgraphs())
         gcn = GCNTraining(relation, learner, connect, perturbed, batch_size=8)
         return MPRD(learner, connect, relation, pairs, gcn, epochs=2)
+    if name == "jaccard":
+        relation = KReciprocalJaccard(positives=2, k_own=3, k_other=4)
+        return MPRD(learner, connect, relation, pairs, None, MultiPositiveInfoNCE(), epochs=2, relate_every=2)
     relation = BranchGCN(PairClassifier(network.dim, hidden=8), PairSubgraphs()) if name == "patch_mprd" else None
     paul = PAUL(learner, connect, relation, None, IPFL(r=0), pairs, epochs=2)
     return paul if relation is None else PatchMPRD(
@@ -135,7 +141,10 @@ def fork(job: dict, port: int) -> dict[int, int]:
                 process_group.JOINING, process_group.BEAT, process_group.LOST_BEATS = 5, 0.2, 10
                 about = {"code": "x" if rank != differs else "y"}
                 process_group.join("gloo", about, "error: {}".format)
-                train(**job)
+                if job["method"] == "sharded_answers":
+                    sharded_answers.check(job["out"])
+                else:
+                    train(**job)
                 process_group.leave()
             except BaseException as error:
                 status = 2

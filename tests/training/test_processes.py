@@ -16,7 +16,9 @@ from mprd_pyg import processes
 from mprd_pyg.training import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
-EQUAL = {"mprd": (1, 2, 4), "paul": (1, 4), "cluster_contrast": (1, 2), "patch_mprd": (1, 4), "pretraining": (1, 2)}
+EQUAL = {"mprd": (1, 2, 4), "paul": (1, 4), "cluster_contrast": (1, 2), "patch_mprd": (1, 4), "pretraining": (1, 2),
+         "jaccard": (1,)}
+SHARDED = ("mprd", "jaccard", "paul", "cluster_contrast")
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +30,12 @@ def runs(tmp_path_factory):
     jobs += [{"method": "mprd", "processes": before, "out": f"{out}/{before}-{after}", **more}
              for before, after in ((4, 1), (1, 2))
              for more in ({"stop_at": 7}, {"resume": True, "processes": after})]
+    jobs += [{"method": method, "processes": count, "memory": "sharded", "out": f"{out}/{method}-sharded{count}"}
+             for method in SHARDED for count in (1, 2, 4)]
+    jobs += [{"method": "mprd", "out": f"{out}/4-2-1", **more} for more in (
+        {"processes": 4, "memory": "sharded", "stop_at": 7},
+        {"processes": 2, "memory": "sharded", "stop_at": 2, "resume": True}, {"processes": 1, "resume": True})]
+    jobs += [{"method": "sharded_answers", "processes": count, "out": f"{out}/answers{count}"} for count in (1, 3)]
     small = {"method": "cluster_contrast", "processes": 2}
     jobs += [small | {"out": f"{out}/killed", "kill_at": 4}, small | {"out": f"{out}/killed", "resume": True},
              small | {"out": f"{out}/hangs", "kill_at": 4, "kill_with": signal.SIGSTOP},
@@ -69,6 +77,34 @@ def test_every_step_of_two_epochs_is_that_of_one_process(runs, method, count):
         assert_same_steps(together["steps"], alone["steps"])
         assert together["weights"] == pytest.approx(alone["weights"], rel=1e-10)
         assert [row.keys() for row in together["history"]] == [row.keys() for row in alone["history"]]
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+@pytest.mark.parametrize("method", SHARDED)
+def test_a_sharded_memory_trains_as_the_replicated_memory_of_one_process(runs, method, count):
+    alone = read(runs, f"{method}1")
+    for rank in range(count):
+        together = read(runs, f"{method}-sharded{count}", rank)
+        assert_same_steps(together["steps"], alone["steps"])
+        assert together["weights"] == pytest.approx(alone["weights"], rel=1e-10)
+    one, other = (load_checkpoint(runs[0] / name / "checkpoints" / "last.pt")["method"]["memory"]
+                  for name in (f"{method}1", f"{method}-sharded{count}"))
+    torch.testing.assert_close(one, other)
+
+
+def test_a_sharded_run_goes_on_in_fewer_processes_and_then_with_a_replicated_memory(runs):
+    whole = read(runs, "mprd1")
+    four, two, one = (read(runs, "4-2-1", 3), read(runs, "4-2-1", 1, "-resumed"), read(runs, "4-2-1", 0, "-resumed"))
+    assert four["stopped"] and two["stopped"] and (len(four["steps"]), len(two["steps"])) == (7, 2)
+    assert_same_steps(four["steps"] + two["steps"] + one["steps"], whole["steps"])
+    assert one["weights"] == pytest.approx(whole["weights"], rel=1e-10)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_sharded_memory_answers_as_a_whole_one(runs, count):
+    """Searches bit for bit, lists, relations, losses with their gradients, and the saved state: see sharded_answers."""
+    assert status(runs, f"answers{count}") == [0] * count
+    assert all((runs[0] / f"answers{count}" / f"answered{rank}").exists() for rank in range(count))
 
 
 @pytest.mark.parametrize(("before", "after"), [(4, 1), (1, 2)])

@@ -16,6 +16,7 @@ from mprd_pyg.graph.pairs.pagerank import pair_pagerank
 from mprd_pyg.graph.pairs.subgraphs import PairSubgraphs, as_lists
 from mprd_pyg.graph.reciprocal_rows import camera_reciprocal_rows, jaccard, k_reciprocal_rows
 from mprd_pyg.graph.threads import in_threads
+from mprd_pyg.sharded_rows import ShardedRows, changed
 
 SETS = ("common_neighbours", "jaccard", "adamic_adar", "resource_allocation", "salton", "hub_promoted", "hub_depressed",
         "degree_min", "degree_max", "preferential_attachment")
@@ -195,20 +196,25 @@ class PairStatistics:
             low, high = np.sort(np.maximum(degree, 1), axis=1).T
             yield PAGERANK, [np.log((per_link + self.error) * low), np.log((per_link + self.error) * high)]
         if names & set(FEATURES):
+            if isinstance(graph.x, ShardedRows):
+                raise ValueError(f"the columns {', '.join(FEATURES)} read all features at once: choose others, or "
+                                 f"--memory replicated")
             yield FEATURES, feature_columns(graph.x, ptr, neighbour, torch.from_numpy(pairs), torch.from_numpy(own))
         if names & set(SIMILARITY):
             values, directed = np.empty((count, len(SIMILARITY))), similarity_lists(graph)
             in_threads(lambda a, b: kernels.similarity_columns(*directed, pairs, a, b, values), count)
             yield SIMILARITY, values.T
+        if names & {*RECIPROCAL, *CAMERA_RECIPROCAL}:
+            unit = changed(graph.x, lambda rows, at: F.normalize(rows.float(), dim=1))
         one_camera = names & set(CAMERA_RECIPROCAL) and len(graph.camera_id.unique()) < 2
         if names & set(RECIPROCAL) or one_camera:
-            rows = k_reciprocal_rows(F.normalize(graph.x.float(), dim=1), self.k1, self.k2)
+            rows = k_reciprocal_rows(unit, self.k1, self.k2)
             value = jaccard(rows, torch.from_numpy(pairs))
             yield RECIPROCAL, [value]
         if one_camera:
             yield CAMERA_RECIPROCAL, [value]
         elif names & set(CAMERA_RECIPROCAL):
-            rows = camera_reciprocal_rows(F.normalize(graph.x.float(), dim=1), graph.camera_id, k_own=5, k_other=20,
+            rows = camera_reciprocal_rows(unit, graph.camera_id, k_own=5, k_other=20,
                                           query_own=1, query_other=4, expand=False)
             yield CAMERA_RECIPROCAL, [jaccard(rows, torch.from_numpy(pairs))]
         if names & set(GROUP):

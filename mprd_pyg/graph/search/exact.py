@@ -170,7 +170,7 @@ def compare_blocks(queries: Tensor, database: Tensor, labels: np.ndarray, own: n
     if len(panels) > 2:
         multiply_in_threads(task, itertools.pairwise(panels), size)
     else:
-        task(panels, torch.empty(size))
+        task(panels, torch.empty(size, dtype=torch.float32))
 
 
 def half_norms(x: Tensor, first: int = 0) -> np.ndarray:

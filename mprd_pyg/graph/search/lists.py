@@ -8,20 +8,24 @@ from torch import Tensor
 
 from mprd_pyg.graph.search.exact import Lists, even_bounds
 from mprd_pyg.graph.search.nearest import NearestSearch
+from mprd_pyg.graph.search.sharded import ShardedSearch
 from mprd_pyg.graph.threads import multiply_in_threads
+from mprd_pyg.sharded_rows import ShardedRows
 
 
-def nearest_lists(x: Tensor, k: int, index: str = "Flat") -> Tensor:
+def nearest_lists(x: Tensor | ShardedRows, k: int, index: str = "Flat") -> Tensor:
     """The k nearest others of each row of unit features (N, d): (N, k) on the host, nearest first, -1 where fewer."""
     lists = torch.full((len(x), k), -1)
     found = min(k, len(x) - 1)
     if found > 0:
-        search = NearestSearch(x, index=index, k=found)
+        search = ShardedSearch(x, index=index) if isinstance(x, ShardedRows) else \
+            NearestSearch(x, index=index, k=found)
         lists[:, :found] = search.neighbours(None, None, found).padded(found)[1].cpu()
     return lists
 
 
-def camera_lists(x: Tensor, camera: Tensor, k_own: int, k_other: int, index: str = "Flat") -> tuple[Tensor, Tensor]:
+def camera_lists(x: Tensor | ShardedRows, camera: Tensor, k_own: int, k_other: int,
+                 index: str = "Flat") -> tuple[Tensor, Tensor]:
     """The nearest of the own camera (N, k_own) and of all others (N, k_other), as :func:`nearest_lists`.
 
     Args:
@@ -33,6 +37,11 @@ def camera_lists(x: Tensor, camera: Tensor, k_own: int, k_other: int, index: str
     """
     if len(camera) != len(x):
         raise ValueError(f"one camera per row is needed: {len(x)} rows, {len(camera)} cameras")
+    if isinstance(x, ShardedRows):
+        search, camera = ShardedSearch(x, index=index), camera.to(x.device)
+        found = [search.neighbours(None, None, max(k, 1), camera=camera, same=same)
+                 for k, same in ((k_own, True), (k_other, False))]
+        return tuple(lists.padded(max(k, 1))[1][:, :k].cpu() for lists, k in zip(found, (k_own, k_other), strict=True))
     if index in ("Flat", "exact") and x.device.type == "cpu":
         return _in_one_pass(x.detach().float(), camera.cpu(), k_own, k_other)
     own, other = torch.full((len(x), k_own), -1), torch.full((len(x), k_other), -1)

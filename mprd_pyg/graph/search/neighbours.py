@@ -35,7 +35,7 @@ class Neighbours:
         rank = torch.arange(k, device=self.count.device)
         there = rank < self.count.unsqueeze(1)
         place = ((self.count.cumsum(0) - self.count).unsqueeze(1) + rank)[there]
-        similarity = torch.full(there.shape, -torch.inf, device=self.count.device)
+        similarity = torch.full(there.shape, -torch.inf, dtype=self.similarity.dtype, device=self.count.device)
         row = torch.full(there.shape, -1, device=self.count.device)
         similarity[there], row[there] = self.similarity[place], self.row[place]
         return similarity, row
