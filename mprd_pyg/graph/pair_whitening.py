@@ -4,20 +4,31 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.utils import degree
 
+from mprd_pyg.sharded_rows import ShardedRows, changed
 
-def principal_components(x: Tensor, dims: int) -> tuple[Tensor, Tensor]:
+ROWS, EDGES = 1 << 12, 1 << 15  # that are read at once
+
+
+def principal_components(x: Tensor | ShardedRows, dims: int) -> tuple[Tensor | ShardedRows, Tensor]:
     """Principal components of features (N, d): coordinates (N, K), and the components' standard deviations (K,).
 
     K is ``dims``, or fewer where no more of them have a variance above rounding.
     """
-    centred = x.double() - x.double().mean(0)
-    variance, axes = torch.linalg.eigh(centred.T @ centred / len(x))
+    total = torch.zeros(x.shape[1], dtype=torch.double, device=x.device)
+    squares = torch.zeros(x.shape[1], x.shape[1], dtype=torch.double, device=x.device)
+    for number in torch.arange(x.shape[0], device=x.device).split(ROWS):
+        rows = x[number].double()
+        total += rows.sum(0)
+        squares += rows.T @ rows
+    mean = total / x.shape[0]
+    variance, axes = torch.linalg.eigh(squares / x.shape[0] - torch.outer(mean, mean))
     largest = variance.flip(0)[:dims]
     kept = max(int((largest > largest[0] * 1e-10).sum()), 1)
-    return centred @ axes.flip(1)[:, :kept], largest[:kept].clamp(min=1e-12).sqrt()
+    axes = axes.flip(1)[:, :kept]
+    return changed(x, lambda rows, at: (rows.double() - mean) @ axes), largest[:kept].clamp(min=1e-12).sqrt()
 
 
-def pair_whitening(x: Tensor, edge_index: Tensor, ridge: float = 0.1) -> Tensor:
+def pair_whitening(x: Tensor | ShardedRows, edge_index: Tensor, ridge: float = 0.1) -> Tensor:
     r"""The whitening of the differences between paired rows.
 
     :math:`W = (C / \bar c + ridge \cdot I)^{-1/2}`, with :math:`C = \sum_i \frac{1}{|P_i|} \sum_{j \in P_i}
@@ -32,18 +43,21 @@ def pair_whitening(x: Tensor, edge_index: Tensor, ridge: float = 0.1) -> Tensor:
     Returns:
         (K, K), symmetric; multiply features by it from the right.
     """
-    x, count = x.double(), len(x)
-    weight = 1 / degree(edge_index[1], count, x.dtype)[edge_index[1]]
-    # C = X^T (D - A - A^T) X, with A of the weights and D of its row and column sums: no difference is kept.
-    adjacency = torch.sparse_coo_tensor(edge_index.flip(0), weight, (count, count), check_invariants=False)
-    both = degree(edge_index[1], count, x.dtype).clamp(max=1)
-    both = both.index_add(0, edge_index[0], weight)
-    cross = x.T @ (adjacency @ x)
-    scatter = (x * both[:, None]).T @ x - cross - cross.T
+    weight = degree(edge_index[1], x.shape[0], torch.double)[edge_index[1]].rsqrt()
+    scatter = 0
+    for chosen in edge_index[1].argsort(stable=True).split(EDGES):  # rows that are elsewhere are fetched about once
+        j, i = edge_index[:, chosen]
+        difference = (x[i].double() - x[j].double()) * weight[chosen, None]
+        scatter = scatter + difference.T @ difference
     variance, axes = torch.linalg.eigh(scatter / scatter.diagonal().mean().clamp(min=1e-12))
     return axes * (variance.clamp(min=0) + ridge) ** -0.5 @ axes.T
 
 
-def half_whitened(coordinates: Tensor, deviation: Tensor) -> Tensor:
+def half_whitened(coordinates: Tensor | ShardedRows, deviation: Tensor) -> Tensor | ShardedRows:
     """Unit rows of principal coordinates (N, K), each divided by the square root of its standard deviation (K,)."""
-    return F.normalize(coordinates / deviation.sqrt(), dim=1)
+    return changed(coordinates, lambda rows, at: F.normalize(rows / deviation.sqrt(), dim=1).float())
+
+
+def whitened(coordinates: Tensor | ShardedRows, whitening: Tensor) -> Tensor | ShardedRows:
+    """Unit rows of principal coordinates (N, K) times a whitening (K, K)."""
+    return changed(coordinates, lambda rows, at: F.normalize(rows @ whitening, dim=1).float())

@@ -1,9 +1,8 @@
 """A relation that learns from its own pairs in which space they are to be judged."""
 import torch
-import torch.nn.functional as F
 from torch_geometric.data import Data
 
-from mprd_pyg.graph.pair_whitening import half_whitened, pair_whitening, principal_components
+from mprd_pyg.graph.pair_whitening import half_whitened, pair_whitening, principal_components, whitened
 from mprd_pyg.graph.reciprocal_rows import pair_similarity
 from mprd_pyg.relations.base import Relation
 
@@ -40,13 +39,13 @@ class Whitened(Relation):
         coordinates, deviation = principal_components(graph.x, self.dims)
         whole = graph.clone()
         whole.rows = torch.arange(graph.num_nodes, device=graph.x.device)
-        whole.x = half_whitened(coordinates, deviation).to(graph.x.dtype)
+        whole.x = half_whitened(coordinates, deviation)
         for _ in range(self.rounds):
             pairs = self.base(whole)
             edges = pairs.edge_index[:, pairs.believed]
             if not edges.numel():
                 break
-            whole.x = F.normalize(coordinates @ pair_whitening(coordinates, edges, self.ridge), dim=1).to(graph.x.dtype)
+            whole.x = whitened(coordinates, pair_whitening(coordinates, edges, self.ridge))
         whole.rows = graph.rows
         pairs = self.base(whole)
         pairs.edge_attr = pair_similarity(graph.x, pairs.edge_index.T).to(pairs.edge_attr)
