@@ -14,6 +14,8 @@ from torch import Tensor
 
 Value = TypeVar("Value")
 
+_sent = 0
+
 
 def rank() -> int:
     """Which of the processes this is: 0 ... R - 1."""
@@ -28,6 +30,21 @@ def count() -> int:
 def is_first() -> bool:
     """Whether this is rank 0, which alone writes files and speaks to the user."""
     return rank() == 0
+
+
+def bytes_sent() -> int:
+    """Bytes of the tensors that this rank has sent since it was started.
+
+    A gathered tensor counts once for each other rank; one that is summed or broadcast counts once, though a ring sends
+    a sum up to twice. Plain values, which are sent between phases, are not counted.
+    """
+    return _sent
+
+
+def count_bytes(number: int) -> None:
+    """Add to :func:`bytes_sent` what was sent elsewhere, such as by DistributedDataParallel."""
+    global _sent
+    _sent += number
 
 
 def shares(items: Sequence[Value]) -> list[Sequence[Value]]:
@@ -69,6 +86,7 @@ class _Gather(torch.autograd.Function):
         padded[:own] = x[:own]
         parts = [torch.empty_like(padded) for _ in sizes]
         dist.all_gather(parts, padded)
+        count_bytes((count() - 1) * padded.nbytes)
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
     @staticmethod
@@ -94,6 +112,7 @@ def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
         for tensor in tensors:
             value = tensor.detach().contiguous()  # a weight may be stored channels last
             dist.broadcast(value, src=0)
+            count_bytes(value.nbytes)
             tensor.detach().copy_(value)
 
 
@@ -103,6 +122,7 @@ def any_process(flag: bool) -> bool:
         return flag
     value = torch.tensor(int(flag))
     dist.all_reduce(value, dist.ReduceOp.MAX)
+    count_bytes(value.nbytes)
     return bool(value)
 
 

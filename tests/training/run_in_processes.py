@@ -32,6 +32,7 @@ from paul.patch_mprd import BranchGCN, BranchGCNTraining, PatchMPRD
 from paul.surrogate_view import paul_view
 
 N, Z, SIZE = 20, 4, (32, 16)
+VARIES = ("seconds", "memory/", "traffic/")  # what depends on the machine or on the number of processes
 
 
 def make_images(meta: int) -> TrainImages:
@@ -117,7 +118,8 @@ def train(method: str, out: str, precision: str = "64-true", resume: bool = Fals
     network = trained.parts["network"].state_dict()
     Path(out, f"steps{processes.rank()}{'-resumed' if resume else ''}.json").write_text(json.dumps({
         "steps": steps, "stopped": stopped, "history": [
-            {key: value for key, value in row.items() if key != "seconds"} for row in history],
+            {key: value for key, value in row.items() if not key.startswith(VARIES)} for row in history],
+        "logged": [{key: value for key, value in row.items() if key.startswith(VARIES)} for row in history],
         "weights": {key: float(value.double().abs().sum()) for key, value in network.items()}}))
 
 

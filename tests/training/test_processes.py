@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from mprd_pyg import processes
+from mprd_pyg.models import ImageEmbedder
 from mprd_pyg.training import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -110,6 +111,19 @@ def test_what_ends_one_process_ends_all_with_one_line(runs):
     assert status(runs, "hangs") == [3, -signal.SIGKILL] == status(runs, "server hangs")[::-1]
     assert status(runs, "missing") == [2]
     assert status(runs, "nan") == status(runs, "differs") == [2, 2] and status(runs, "many") == [2] * 4
+
+
+@pytest.mark.parametrize(("count", "features"), [(2, 3 + 3 + 3 + 1), (4, 3 * (2 + 2 + 2 + 1))])
+def test_a_step_sends_the_features_of_its_share_to_each_other_process_and_the_gradients(runs, count, features):
+    """Three batches of 6 and one of 2, in double precision; a share is filled up to the largest."""
+    network = ImageEmbedder("resnet18", 1, weights=None)
+    gradients = sum(part.numel() for part in network.parameters())
+    for rank in range(count):
+        for row in read(runs, f"mprd{count}", rank)["logged"]:
+            assert row["traffic/cnn_bytes_per_step"] == 8 * (features / 4 * network.dim + gradients)
+            assert 100 < row["memory/peak_mb"] < 1e5
+    alone = read(runs, "mprd1")["logged"]
+    assert all(row.keys() == {"seconds", "memory/peak_mb"} for row in alone)
 
 
 def test_one_process_sends_nothing():
