@@ -89,9 +89,11 @@ def join(backend: str, about: dict[str, str], explain: Callable[[str], str]) -> 
 
 
 def leave() -> None:
-    """Leave the others, with whom nothing more is to be done together."""
+    """Leave the others, with whom nothing more is to be done together: from here on each is the only process."""
+    global _watch
     if _watch is not None:
         _watch.leave()
+        _watch = None
         dist.destroy_process_group()
 
 

@@ -106,6 +106,14 @@ def broadcast(value: Value) -> Value:
     return box[0]
 
 
+def gather_values(value: Value) -> list[Value]:
+    """The value of each rank, on all ranks; tensors in it must be on the host."""
+    values = [value] * count()
+    if count() > 1:
+        dist.all_gather_object(values, value)
+    return values
+
+
 def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
     """Write rank 0's values into the tensors of all ranks."""
     if count() > 1:
@@ -147,10 +155,7 @@ def check_equal(what: str, value: str) -> None:
     Raises:
         ValueError: on all ranks; names the first that differs.
     """
-    if count() == 1:
-        return
-    values: list[Any] = [None] * count()
-    dist.all_gather_object(values, value)
+    values = gather_values(value)
     for number, other in enumerate(values):
         if other != values[0]:
             raise ValueError(f"process {number} has other {what} than process 0 ({other} and {values[0]}): start all "
