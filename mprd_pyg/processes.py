@@ -3,7 +3,7 @@
 They are started by ``torchrun`` and joined by :func:`mprd_pyg.process_group.join`; one process is the case R = 1, in
 which nothing is sent. What sends must be called by all processes, in the same order.
 """
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -95,6 +95,24 @@ class _Gather(torch.autograd.Function):
         out = grad.new_zeros(ctx.shape)
         out[:own] = grad[start:start + own] * count()
         return out, None
+
+
+def map_shared(function: Callable[[Tensor], Tensor], items: Tensor) -> Tensor:
+    """``function`` (n, ...) -> (n, ...) of all items, of which each rank computes its share."""
+    own = share(items)
+    return gather(function(own if len(own) else items[:1]), [len(part) for part in shares(items)])
+
+
+def average_gradients(parameters: Iterable[Tensor]) -> None:
+    """Replace each gradient by its mean over the ranks, as DistributedDataParallel does; see :func:`gather`."""
+    if count() == 1:
+        return
+    gradients = [part.grad for part in parameters if part.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    count_bytes(flat.nbytes)
+    for gradient, mean in zip(gradients, (flat / count()).split([part.numel() for part in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
 
 
 def broadcast(value: Value) -> Value:

@@ -1,10 +1,13 @@
 """Commands started as a user starts them, in one process and in two: the same result."""
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import networkx as nx
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -54,3 +57,25 @@ def test_two_processes_write_the_index_of_one(tmp_path, gallery):
     lines = [[line.replace("index2", "index1").replace("out2", "out1") for line in text.splitlines()
               if " ms, " not in line] for text in said]
     assert lines[0] == lines[1]
+
+
+def test_two_processes_predict_the_links_of_one(tmp_path):
+    """The same draws and batches; float32 sums of halves of a batch differ from sums of the whole by rounding."""
+    graph = nx.connected_watts_strogatz_graph(40, 6, 0.1, seed=1)
+    (tmp_path / "links.csv").write_text("".join(f"n{a},n{b}\n" for a, b in graph.edges))
+    (tmp_path / "asked.csv").write_text("n0,n1\nn20,n3\nn1,n9\n")
+    one, two = (tmp_path / f"run{count}" for count in (1, 2))
+    for count, out in ((1, one), (2, two)):
+        run("link_prediction", "--graph", tmp_path / "links.csv", "--pairs", tmp_path / "asked.csv", "--out", out,
+            "--devices", count, "--scorer", "[auto,logistic,boosted,dgcnn,mean]", "--training.epochs", "2",
+            "--training.batch_size", "19", "--dgcnn.widths", "[8,8]", "--boosted.trees", "20", "--gae_folds", "2",
+            "--gae.hidden", "8", "--gae.epochs", "20", "--statistics", "true", "--baselines", "[ppr,gae]")
+    results = [json.loads((out / "results.json").read_text()) for out in (one, two)]
+    assert [(of["processes"], len(of["peak_memory_mb"])) for of in results] == [(1, 1), (2, 2)]
+    for key in ("result", "metrics", "scorers", "baselines", "networks", "counts", "statistics"):
+        assert results[0][key] == results[1][key]
+    for name in ("predictions", "likelihoods", "pair_statistics", "importance", "split"):
+        pd.testing.assert_frame_equal(*(pd.read_parquet(out / f"{name}.parquet") for out in (one, two)), rtol=0,
+                                      atol=1e-6)
+    assert "devices" not in (two / "config.yaml").read_text()
+    assert "Memory and traffic" in (two / "report.html").read_text()
