@@ -52,17 +52,24 @@ def join(backend: str, about: dict[str, str], explain: Callable[[str], str]) -> 
     own = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     attempt, until = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), time.monotonic() + JOINING
 
-    def connect(serve: bool) -> dist.Store:
-        store = dist.TCPStore(address, port, size, serve, timedelta(seconds=JOINING), wait_for_workers=False)
-        return dist.PrefixStore(f"run/{attempt}", store)
-    try:
-        store = connect(own)
-    except (dist.DistNetworkError, RuntimeError) as error:
-        if own:
-            raise ValueError(f"{address}:{port} cannot be served by process 0, another program has the port: choose "
-                             f"another by torchrun --master-port") from error
+    def connect(serve: bool) -> dist.Store | None:
+        made: list[dist.Store] = []
+
+        def make() -> None:
+            with suppress(RuntimeError):
+                made.append(dist.TCPStore(address, port, size, serve, timedelta(seconds=2 * JOINING),
+                                          wait_for_workers=False))
+        making = threading.Thread(target=make, daemon=True)
+        making.start()
+        making.join(JOINING)  # for ever, where another program has the port and says nothing
+        return dist.PrefixStore(f"run/{attempt}", made[0]) if made else None
+    store = connect(own)
+    if store is None and own:
+        raise ValueError(f"{address}:{port} cannot be served by process 0, another program has the port: choose "
+                         f"another by torchrun --master-port")
+    if store is None:
         raise ValueError(f"process 0 of {size} did not answer at {address}:{port} within {JOINING} seconds: start it, "
-                         f"or see that this machine reaches it") from error
+                         f"or see that this machine reaches it")
     _said = lambda: _first(store)  # noqa: E731
     store.set(f"beat/{rank}", "0")
     store.set(f"about/{rank}", json.dumps(about))
@@ -89,9 +96,11 @@ def join(backend: str, about: dict[str, str], explain: Callable[[str], str]) -> 
 
 
 def leave() -> None:
-    """Leave the others, with whom nothing more is to be done together."""
+    """Leave the others, with whom nothing more is to be done together: from here on each is the only process."""
+    global _watch
     if _watch is not None:
         _watch.leave()
+        _watch = None
         dist.destroy_process_group()
 
 
@@ -108,11 +117,13 @@ def _first(store: dist.Store) -> bool:
 
 
 def _arrives(store: dist.Store, key: str, until: float) -> bool:
-    try:
-        store.wait([key], timedelta(seconds=max(until - time.monotonic(), 0.1)))
-    except RuntimeError:
-        return False
-    return True
+    with suppress(RuntimeError):  # the store went with process 0
+        while not store.check([key]):  # `wait` would write warnings of its own
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.05)
+        return True
+    return False
 
 
 class Watch(threading.Thread):

@@ -14,6 +14,8 @@ from torch import Tensor
 
 Value = TypeVar("Value")
 
+_sent = 0
+
 
 def rank() -> int:
     """Which of the processes this is: 0 ... R - 1."""
@@ -28,6 +30,21 @@ def count() -> int:
 def is_first() -> bool:
     """Whether this is rank 0, which alone writes files and speaks to the user."""
     return rank() == 0
+
+
+def bytes_sent() -> int:
+    """Bytes of the tensors that this rank has sent since it was started.
+
+    A gathered tensor counts once for each other rank; one that is summed or broadcast counts once, though a ring sends
+    a sum up to twice. Plain values, which are sent between phases, are not counted.
+    """
+    return _sent
+
+
+def count_bytes(number: int) -> None:
+    """Add to :func:`bytes_sent` what was sent elsewhere, such as by DistributedDataParallel."""
+    global _sent
+    _sent += number
 
 
 def shares(items: Sequence[Value]) -> list[Sequence[Value]]:
@@ -76,6 +93,12 @@ class _Gather(torch.autograd.Function):
         out = grad.new_zeros(ctx.shape)
         out[:own] = grad[start:start + own] * count()
         return out, None
+
+
+def map_shared(function: Callable[[Tensor], Tensor], items: Tensor) -> Tensor:
+    """``function`` (n, ...) -> (n, ...) of all items, of which each rank computes its share."""
+    own = share(items)
+    return gather(function(own if len(own) else items[:1]), [len(part) for part in shares(items)])
 
 
 # -- a loss whose terms are spread over the ranks, of which every rank has the whole value -----------------------------
@@ -134,6 +157,7 @@ def all_gather(x: Tensor) -> list[Tensor]:
         return [x]
     parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(count())]
     dist.all_gather(parts, x.contiguous())
+    count_bytes((count() - 1) * x.nbytes)
     return parts
 
 
@@ -143,6 +167,7 @@ def all_reduce(x: Tensor, op: Literal["sum", "max"] = "sum") -> Tensor:
         return x
     out = x.detach().clone(memory_format=torch.contiguous_format)
     dist.all_reduce(out, dist.ReduceOp.MAX if op == "max" else dist.ReduceOp.SUM)
+    count_bytes(out.nbytes)
     return out
 
 
@@ -153,6 +178,7 @@ def in_turn(x: Tensor, work: Callable[[Tensor], Any]) -> Tensor:
             work(x)
         if count() > 1:
             dist.broadcast(x, src=number)
+            count_bytes(x.nbytes)
     return x
 
 
@@ -164,6 +190,7 @@ def collect(x: Tensor, sizes: list[int]) -> Tensor | None:
     if not is_first():
         for branch in x.detach().cpu():
             dist.send(branch.contiguous(), dst=0)
+            count_bytes(branch.nbytes)
         return None
     out = torch.empty(len(x), sum(sizes), x.shape[2], dtype=x.dtype)
     for number, part in enumerate(out.split(sizes, dim=1)):
@@ -175,6 +202,16 @@ def collect(x: Tensor, sizes: list[int]) -> Tensor | None:
     return out
 
 
+def average_gradients(parameters: Iterable[Tensor]) -> None:
+    """Replace each gradient by its mean over the ranks, as DistributedDataParallel does; see :func:`gather`."""
+    if count() == 1:
+        return
+    gradients = [part.grad for part in parameters if part.grad is not None]
+    flat = all_reduce(torch.cat([gradient.flatten() for gradient in gradients]))
+    for gradient, mean in zip(gradients, (flat / count()).split([part.numel() for part in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
 def broadcast(value: Value) -> Value:
     """Rank 0's value, on all ranks; tensors in it must be on the host."""
     if count() == 1:
@@ -184,12 +221,21 @@ def broadcast(value: Value) -> Value:
     return box[0]
 
 
+def gather_values(value: Value) -> list[Value]:
+    """The value of each rank, on all ranks; tensors in it must be on the host."""
+    values = [value] * count()
+    if count() > 1:
+        dist.all_gather_object(values, value)
+    return values
+
+
 def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
     """Write rank 0's values into the tensors of all ranks."""
     if count() > 1:
         for tensor in tensors:
             value = tensor.detach().contiguous()  # a weight may be stored channels last
             dist.broadcast(value, src=0)
+            count_bytes(value.nbytes)
             tensor.detach().copy_(value)
 
 
@@ -199,6 +245,7 @@ def any_process(flag: bool) -> bool:
         return flag
     value = torch.tensor(int(flag))
     dist.all_reduce(value, dist.ReduceOp.MAX)
+    count_bytes(value.nbytes)
     return bool(value)
 
 
@@ -223,10 +270,7 @@ def check_equal(what: str, value: str) -> None:
     Raises:
         ValueError: on all ranks; names the first that differs.
     """
-    if count() == 1:
-        return
-    values: list[Any] = [None] * count()
-    dist.all_gather_object(values, value)
+    values = gather_values(value)
     for number, other in enumerate(values):
         if other != values[0]:
             raise ValueError(f"process {number} has other {what} than process 0 ({other} and {values[0]}): start all "

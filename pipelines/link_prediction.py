@@ -8,6 +8,7 @@ import sys
 
 from jsonargparse import Namespace
 
+from mprd_pyg import processes
 from mprd_pyg.link_prediction import with_mean
 from pipelines.command_line import cli
 from pipelines.command_line.link_options import add_link_options
@@ -16,7 +17,7 @@ from pipelines.command_line.link_run import LinkRun
 
 def make_parser() -> cli.Parser:
     """Flags and YAML keys."""
-    parser = cli.make_parser("python -m pipelines.link_prediction", __doc__.splitlines()[0])
+    parser = cli.make_parser("python -m pipelines.link_prediction", __doc__.splitlines()[0], several=True)
     add_link_options(parser)
     return parser
 
@@ -28,7 +29,7 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     if "mean" in this.names:
         scorers = with_mean(scorers)
     result = this.questions.choose(scorers) if cfg.scorer[0] == "auto" else cfg.scorer[0]
-    this.finish(result, scorers, {name: this.baseline(name) for name in cfg.baselines})
+    this.finish(result, scorers, {name: this.baseline(name) for name in cfg.baselines if processes.is_first()})
 
 
 if __name__ == "__main__":

@@ -9,10 +9,12 @@ from pathlib import Path
 from jsonargparse import Namespace
 from lightning_fabric import Fabric
 
+from mprd_pyg import process_group, processes
 from mprd_pyg.data.images import open_rgb
 from mprd_pyg.files import replacing
 from mprd_pyg.retrieval import GallerySearch
 from pipelines.command_line import cli
+from pipelines.command_line.launch import make_fabric
 from pipelines.command_line.picture_sheet import picture_sheet
 from pipelines.runs.networks import load_network
 from pipelines.runs.run_folder import RunFolder
@@ -34,6 +36,7 @@ def make_parser() -> cli.Parser:
     parser.add_argument("--out", type=str | None, default=None, help="folder of the results (default: under runs/)")
     parser.add_argument("--workers", type=int, default=4, help="threads that decode images")
     parser.add_argument("--accelerator", type=str, default="auto", help="cpu, cuda, mps or auto")
+    cli.run_in_several(parser)
     parser.add_argument("--progress", type=bool, default=True, help="show progress bars")
     return parser
 
@@ -49,7 +52,7 @@ def open_search(checkpoint: str | Path, index: str | Path, gallery: str | Path |
         print(search.search(["someone.jpg"], top=10))
     """
     network, about = load_network(checkpoint)
-    device = Fabric(accelerator=accelerator, devices=1).device
+    device = options.pop("device", None) or Fabric(accelerator=accelerator, devices=1).device
     search = GallerySearch(network, about["size"], index, about["network"], device=device, **options)
     if gallery is not None:
         search.update(gallery)
@@ -62,14 +65,19 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
         raise ValueError("nothing to do: give --gallery DIR to index, --query IMG ... to search, or both")
     for query in cfg.query:
         open_rgb(query)  # a query that cannot be read stops before the gallery is embedded
-    search = open_search(cfg.checkpoint, cfg.index, None, cfg.accelerator, index_type=cfg.index_type,
-                         workers=cfg.workers, progress=cfg.progress)
+    device = make_fabric(parser, cfg, lambda reason: f"{parser.prog}: error: {reason}; "
+                                                     f"{cli.go_on(parser.prog, None)}").device
+    search = open_search(cfg.checkpoint, cfg.index, device=device, index_type=cfg.index_type, workers=cfg.workers,
+                         progress=cfg.progress)
+    first = processes.is_first()
     if cfg.gallery is not None:
         update = search.update(cfg.gallery)
-        print(f"{cfg.index}: {len(search)} images of {search.root}: {update}")
-        for path, reason in update.skipped:
-            print(f"  skipped {path}: {reason}")
-    if not cfg.query:
+        if first:
+            print(f"{cfg.index}: {len(search)} images of {search.root}: {update}")
+            for path, reason in update.skipped:
+                print(f"  skipped {path}: {reason}")
+    process_group.leave()  # the first searches, alone
+    if not cfg.query or not first:
         return
     started = time.perf_counter()
     hits = search.search(cfg.query, cfg.top)

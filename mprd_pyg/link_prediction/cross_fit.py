@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from mprd_pyg import processes
 from mprd_pyg.link_prediction.gae import Scorer, gae_logits, train_gae
 from mprd_pyg.link_prediction.splits import LinkSplit
 from mprd_pyg.random_streams import stream
@@ -34,6 +35,8 @@ class CrossFitGAE:
         linked = split.label["train"] == 1
         self.models = [train_gae(split.graph, links[self.fold[linked] != fold], merit, seed=seed + 1000 * fold,
                                  **options) for fold in range(folds)]
+        for model in self.models:  # trained alike by all processes, but for rounding on devices
+            processes.broadcast_tensors([*model.parameters(), *model.buffers()])
         self.of_link = dict(zip(self.split.graph.keys(links).tolist(), self.fold[linked].tolist(), strict=True))
 
     def _by_folds(self, graph: Data, pairs: Tensor, fold: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ class DGCNN(nn.Module):
         Returns:
             (P,) logits of "a link".
         """
-        adjacency = row_normalized(batch.edge_index, batch.num_nodes)
+        adjacency = row_normalized(batch.edge_index, batch.num_nodes, self.layers[0].weight.dtype)
         # A node's product with Theta is its label's column and its feature's part.
         theta, bias = self.layers[0].weight, self.layers[0].bias
         y = F.embedding(batch.z.clamp(max=self.num_labels - 1), theta[:, :self.num_labels].T) + bias

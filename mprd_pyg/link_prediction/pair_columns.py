@@ -3,6 +3,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from mprd_pyg import processes
 from mprd_pyg.graph import PairStatistics
 from mprd_pyg.link_prediction.cross_fit import CrossFitGAE
 from mprd_pyg.link_prediction.forest_kernel import forest_kernel
@@ -13,6 +14,8 @@ SLOW = ("walks_7", "walks_8", "damped_walks_7", "damped_walks_8")
 
 class PairColumns:
     """:class:`PairStatistics`, the forest kernel, and the logit of a cross-fitted auto-encoder, side by side.
+
+    Several processes share the pairs, but for the last.
 
     Args:
         split: pairs and graph.
@@ -47,7 +50,10 @@ class PairColumns:
         return self._columns(graph, pairs, None if self.gae is None else self.gae(graph, pairs))
 
     def _columns(self, graph: Data, pairs: Tensor, gae: Tensor | None) -> Tensor:
-        columns = [self.statistics(graph, pairs).double()]
-        if self.forest:
-            columns.append(torch.stack(list(forest_kernel(graph, pairs).values()), dim=1))
-        return torch.cat([*columns, *([] if gae is None else [gae.double().unsqueeze(1)])], dim=1)
+        def shared(own: Tensor) -> Tensor:
+            columns = [self.statistics(graph, own).double()]
+            if self.forest:
+                columns.append(torch.stack(list(forest_kernel(graph, own).values()), dim=1))
+            return torch.cat(columns, dim=1)
+        columns = processes.map_shared(shared, pairs)
+        return columns if gae is None else torch.cat([columns, gae.double().unsqueeze(1)], dim=1)

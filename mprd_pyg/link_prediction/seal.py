@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 from tqdm import tqdm
 
+from mprd_pyg import processes
 from mprd_pyg.data.views import shuffled_batches
 from mprd_pyg.link_prediction.figures import link_figures
 from mprd_pyg.link_prediction.subgraph_store import SubgraphStore
@@ -43,9 +44,12 @@ class SEAL:
     After each epoch the validation pairs are scored, and the weights of the best epoch are kept. The test pairs are
     never looked at here.
 
+    Several processes share each batch: what the last, fully connected layers read is gathered, so that all draw the
+    same dropout.
+
     Args:
         fabric: device; the small classifier computes in single precision.
-        classifier: (batch of subgraphs, features (U, d)) -> (P,) logits.
+        classifier: (batch of subgraphs, features (U, d)) -> (P,) logits, by a last module named ``mlp``.
         train: subgraphs of the training pairs.
         validation: subgraphs of the validation pairs.
         x: (N, d) node features; None for none.
@@ -68,6 +72,9 @@ class SEAL:
         if min(batch_size, epochs, pairs_per_epoch) < 1 or lr <= 0:
             raise ValueError(f"epochs, batch_size and pairs_per_epoch must be at least 1 and lr above 0; "
                              f"got {epochs}, {batch_size}, {pairs_per_epoch} and {lr}")
+        if batch_size < processes.count():
+            raise ValueError(f"{processes.count()} processes cannot share a batch of {batch_size} pairs: start fewer, "
+                             f"or raise training.batch_size")
         self.fabric, self.train, self.validation, self.epochs = fabric, train, validation, epochs
         self.train_label, self.validation_label = train.label.to(fabric.device), validation.label
         # A classifier that always reads features gets one column of zeros.
@@ -75,7 +82,10 @@ class SEAL:
         self.plain, self.select, self.seed = x is None, select, seed
         self.batch_size, self.pairs_per_epoch = batch_size, pairs_per_epoch
         # Not wrapped by Fabric: its checks of every input cost a fifth of such a small step.
-        self.classifier = classifier.to(fabric.device)
+        self.classifier, self.shares = classifier.to(fabric.device), None
+        last, = (module for name, module in classifier.named_modules() if name.rpartition(".")[2] == "mlp")
+        last.register_forward_pre_hook(lambda _, read: None if self.shares is None else (
+            processes.gather(read[0], self.shares),))
         self.optimizer = torch.optim.Adam(classifier.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
         self.best = BestWeights()
         self.parts: dict[str, Any] = {"classifier": self.classifier, "optimizer": self.optimizer, "best": self.best}
@@ -95,10 +105,14 @@ class SEAL:
 
     def training_step(self, rows: Tensor) -> dict[str, Tensor]:
         """One step on the training pairs ``rows`` (B,)."""
-        logit = self._logits(self.train.batch(rows))
+        self.shares = [len(part) for part in processes.shares(rows)]
+        own = processes.share(rows)
+        logit = self._logits(self.train.batch(own if len(own) else rows[:1]))
+        self.shares = None
         loss = F.binary_cross_entropy_with_logits(logit, self.train_label[rows].to(logit.dtype))
         self.optimizer.zero_grad()
         loss.backward()
+        processes.average_gradients(self.classifier.parameters())
         self.optimizer.step()
         return {"loss": loss.detach()}
 
@@ -114,9 +128,10 @@ class SEAL:
     def logits(self, store: SubgraphStore, progress: str = "") -> Tensor:
         """Logits of all pairs of a store (P,), on the host."""
         self.classifier.eval()
-        rows = torch.arange(len(store)).split(4 * self.batch_size)
-        return torch.cat([self._logits(store.batch(part)).float().cpu()
-                          for part in tqdm(rows, desc=progress, leave=False, disable=None if progress else True)])
+        return processes.map_shared(lambda rows: torch.cat([
+            self._logits(store.batch(part)).float().cpu() for part in tqdm(
+                rows.split(4 * self.batch_size), desc=progress, leave=False, disable=None if progress else True)]),
+            torch.arange(len(store)))
 
     def end_epoch(self, epoch: int) -> dict[str, float]:
         """Score the validation pairs; keep the weights where they are the best so far."""

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from mprd_pyg import processes
 from mprd_pyg.data.images import read_image
 from mprd_pyg.models.embedding import embed_images
 from mprd_pyg.retrieval.embedded_files import embed_files
@@ -61,6 +62,8 @@ class GallerySearch:
         self.table = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in
                                    zip(COLUMNS, ("object", "int64", "int64"), strict=True)})
         self.root, self.skipped = "", []
+        if not processes.is_first():
+            return  # rank 0 keeps the index, the others embed
         if (self.folder / MANIFEST).is_file():
             self._open(index_type)
         elif foreign := foreign_files(self.folder):
@@ -88,13 +91,17 @@ class GallerySearch:
 
         Only new and changed files (size or time of change) are embedded; removed ones leave the index. Files that
         are no images are skipped and reported, hidden ones (``.name``) passed over. It can be stopped at any
-        moment and goes on where the last save was.
+        moment and goes on where the last save was. Several processes share the embedding; rank 0 keeps the index.
 
         Raises:
             FileNotFoundError: no such folder.
             ValueError: no readable image in it, or the index is of another gallery.
         """
         root = Path(root).resolve()
+        if not processes.is_first():
+            for _ in self._files(root, []):
+                pass
+            return processes.broadcast(GalleryUpdate(0, 0, 0, 0))
         found, bad = list_files(root, self.folder.resolve())
         now = set(found.itertuples(index=False, name=None))
         same = np.array([row in now for row in self.table.itertuples(index=False, name=None)], dtype=bool)
@@ -129,7 +136,8 @@ class GallerySearch:
             listed = "".join(f"\n  {path}: {reason}" for path, reason in reports[:20])
             raise ValueError(f"{root} holds no readable image{listed}")
         embedded = set(new["path"]) - {path for path, _ in reports}
-        return GalleryUpdate(len(embedded - changed), len(embedded & changed), removed, kept, sorted(reports))
+        return processes.broadcast(
+            GalleryUpdate(len(embedded - changed), len(embedded & changed), removed, kept, sorted(reports)))
 
     def search(self, queries: Sequence[str | Path | Image.Image], top: int = 10) -> pd.DataFrame:
         """The most similar gallery images of each query: columns query, rank (from 1), path, similarity (cosine).
@@ -168,13 +176,15 @@ class GallerySearch:
     def _embedded(self, new: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
         """Rows of ``new`` with their features, part by part; unreadable files go to ``skipped``."""
         entries = new.set_index("path", drop=False)
-        for places, features, unreadable in embed_files(
-                self.embedder, Path(self.root), new["path"].tolist(), self.size, self.device, self.batch_size,
-                self.workers, self.progress):
+        for places, features, unreadable in self._files(Path(self.root), new["path"].tolist()):
             self.skipped = self.skipped + [{**entries.loc[path].to_dict(), "reason": reason}
                                            for path, reason in unreadable]
             if len(places):
                 yield new.iloc[places], features
+
+    def _files(self, root: Path, paths: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray, list[tuple[str, str]]]]:
+        return embed_files(self.embedder, root, paths, self.size, self.device, self.batch_size, self.workers,
+                           self.progress)
 
     def _keep(self, rows: np.ndarray) -> None:
         """Make the index anew from some of its own vectors."""

@@ -109,6 +109,8 @@ class Learner:
         """One step of the optimiser down the gradient of ``loss``."""
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
+        if processes.count() > 1:  # DistributedDataParallel has summed the gradients
+            processes.count_bytes(sum(part.nbytes for part in self.network.parameters() if part.requires_grad))
         self.optimizer.step()
 
     def batches(self, epoch: int, min_size: int = 2) -> list[list[int]]:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from mprd_pyg import processes
 from mprd_pyg.files import replacing
 from mprd_pyg.training.checkpoint import load_checkpoint, load_parts, save_checkpoint, send_parts
+from mprd_pyg.training.peak_memory import peak_memory
 
 TOGETHER = 2.0  # seconds in which a second signal is the first one, sent to the process by torchrun too
 
@@ -141,6 +142,7 @@ class Trainer:
                 last = self.epoch == method.epochs
                 if self.evaluate and (last or (self.evaluate_every and self.epoch % self.evaluate_every == 0)):
                     record |= self.evaluate()
+                record["memory/peak_mb"] = max(peak_memory(self.fabric.device))
                 record["seconds"] = round(time.monotonic() - started, 3)
                 self.history.append(record)
                 self._log(record, logger)
@@ -155,7 +157,10 @@ class Trainer:
         bar = tqdm(phase.batches(self.step), total=phase.num_steps, initial=self.step, leave=False,
                    desc=f"epoch {self.epoch}/{method.epochs} {phase.name}", disable=None if self.progress else True)
         for batch in bar:
+            sent = processes.bytes_sent()
             shown = {f"{phase.name}/{name}": float(value) for name, value in phase.step(batch).items()}
+            if processes.count() > 1:
+                shown[f"traffic/{phase.name}_bytes_per_step"] = processes.bytes_sent() - sent
             for name, value in shown.items():
                 if not math.isfinite(value):
                     raise FloatingPointError(f"{name} is {value} in epoch {self.epoch}, step {self.step + 1}: the run "
@@ -164,7 +169,8 @@ class Trainer:
                 self.sums[name + "#"] = self.sums.get(name + "#", 0.0) + 1
             self.step, self.total = self.step + 1, self.total + 1
             self.stop = processes.any_process(self.stop)
-            bar.set_postfix({name.split("/")[1]: f"{value:.3f}" for name, value in shown.items()}, refresh=False)
+            bar.set_postfix({name.split("/")[1]: f"{value:.3f}" for name, value in shown.items()
+                             if not name.startswith("traffic/")}, refresh=False)
             if self.step % 20 == 0 and logger is not None:
                 logger.log_metrics(shown, self.total)
             if self.stop or (self.checkpoint_every and self.step % self.checkpoint_every == 0):

@@ -76,10 +76,16 @@ def make_parser(prog: str, description: str, config: str | None = None, several:
     parser.add_argument("--precision", type=str, default="32-true", help="as of Lightning Fabric: bf16-mixed ...")
     parser.add_argument("--progress", type=bool, default=True, help="show progress bars")
     if several:
-        parser.add_argument("--devices", type=int, default=1,
-                            help="processes on this machine, one for each device; torchrun starts them on several")
-    parser.shipped, parser.several = config, several
+        run_in_several(parser)
+    parser.shipped = config
     return parser
+
+
+def run_in_several(parser: Parser) -> None:
+    """Let the command run in several processes, which this option or torchrun starts."""
+    parser.add_argument("--devices", type=int, default=1,
+                        help="processes on this machine, one for each device; torchrun starts them on several")
+    parser.several = True
 
 
 def parse(parser: Parser, argv: list[str]) -> Namespace:

@@ -50,22 +50,22 @@ def make_fabric(parser: ArgumentParser, cfg: Namespace, explain: Callable[[str],
 
     Args:
         parser: that made ``cfg``.
-        cfg: resolved options, with ``accelerator`` and ``precision``.
+        cfg: resolved options, with ``accelerator`` and, unless all is in single precision, ``precision``.
         explain: see :func:`mprd_pyg.process_group.join`.
 
     Raises:
         ValueError: more processes than devices, or what :func:`mprd_pyg.process_group.join` refuses.
     """
-    count = process_group.started_together()
+    count, precision = process_group.started_together(), cfg.get("precision", "32-true")
     if count == 1:
-        return Fabric(accelerator=cfg.accelerator, devices=1, precision=cfg.precision)
+        return Fabric(accelerator=cfg.accelerator, devices=1, precision=precision)
     warnings.filterwarnings("ignore", message=".*broadcast_buffers.*")
     here = int(os.environ.get("LOCAL_WORLD_SIZE", count))
     # Buffers are sent at the end of a phase: a forward pass without gradient then takes one process alone.
     strategy = DDPStrategy(broadcast_buffers=False)
     try:
         fabric = Fabric(accelerator=cfg.accelerator, devices=here, num_nodes=count // here, strategy=strategy,
-                        precision=cfg.precision)
+                        precision=precision)
     except Exception as error:  # of several kinds, by what Lightning finds wrong
         raise ValueError(f"{here} processes cannot run on this machine's devices ({error}): start as many as it has, "
                          f"or give --accelerator cpu") from error

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 import torch
 from jsonargparse import Namespace
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from mprd_pyg import processes
 from mprd_pyg.graph import PairStatistics, PairSubgraphs
 from mprd_pyg.link_prediction import (
     DGCNN,
@@ -37,7 +37,9 @@ from mprd_pyg.models import PairClassifier
 from mprd_pyg.models.pairs import BoostedPairs, LogisticPairs
 from mprd_pyg.training import Trainer
 from mprd_pyg.training.checkpoint import load_checkpoint, save_checkpoint
+from mprd_pyg.training.peak_memory import peak_memory
 from pipelines.command_line import cli
+from pipelines.command_line.launch import make_fabric
 from pipelines.command_line.link_options import NETWORKS
 from pipelines.report import try_report
 from pipelines.runs.run_folder import RunFolder
@@ -57,16 +59,18 @@ class LinkRun:
         self.names = [name for name in dict.fromkeys(cfg.scorer) if name != "auto"]
         if not self.names or self.names == ["mean"]:
             raise ValueError(f"--scorer {cfg.scorer} names nothing that learns: add logistic, boosted, dgcnn or max")
+        self.fabric = make_fabric(parser, cfg, lambda reason: f"{parser.prog}: error: {reason}; "
+                                                              f"{cli.go_on(parser.prog, cfg.out)}")
         graph = read_graph(cfg.graph, cfg.key)
         self.graph = graph if cfg.features else graph.without_features()
         self.pairs = read_pairs(cfg.pairs, self.graph) if cfg.pairs else None
         self.split = split_links(self.graph, seed=cfg.seed, **cfg.split)
+        processes.check_equal("graph", self.graph.fingerprint)
         own = cfg.negatives_each if cfg.negatives == "heart" else 0
         self.questions = Questions(self.split, own, cfg.seed)
         self.folder = RunFolder(cfg.out, "link_prediction", resume=self.resume)
         cfg.out = str(self.folder.path)
         torch.manual_seed(cfg.seed)  # for the networks' random start; all else draws from named streams of the seed
-        self.fabric = Fabric(accelerator=cfg.accelerator, devices=1, precision=cfg.precision)
         self.describe = {"graph": self.graph.fingerprint, "split": dict(cfg.split), "seed": cfg.seed}
         self.statistics, self.networks = self._statistics(), {}
 
@@ -149,14 +153,17 @@ class LinkRun:
     def write_inputs(self) -> None:
         """``config.yaml`` and ``split.parquet``."""
         saved = self.cfg.clone()
-        for key in ("config", "resume", "out", "pairs"):  # what belongs to one call only
+        for key in ("config", "resume", "out", "devices", "pairs"):  # what belongs to one call only
             saved.pop(key, None)
         self.folder.write_text("config.yaml", self.parser.dump(saved, skip_unset=False))
         self.folder.write_table("split.parquet", self.split.table())
 
     def finish(self, result: str, scorers: dict[str, Scores], baselines: dict[str, Scores]) -> None:
-        """Write tables, figures and report, and print the figures."""
+        """Write tables, figures and report, and print the figures; rank 0's, the others only score asked pairs."""
         cfg, folder, statistics, graph = self.cfg, self.folder, self.statistics, self.graph
+        answers, memory = None if self.pairs is None else self._answers(result), peak_memory(self.fabric.device)
+        if not processes.is_first():
+            return
         self.write_inputs()
         figures = {name: self.questions.figures(scores, cfg.hits) for name, scores in (scorers | baselines).items()}
         table = self.split.table()
@@ -171,10 +178,11 @@ class LinkRun:
                 _parts(statistics.asked).float().numpy(), columns=list(statistics.columns.names)))
             if statistics.models:
                 folder.write_table("importance.parquet", statistics.importance())
-        if self.pairs is not None:
-            folder.write_table("likelihoods.parquet", self._answers(result))
+        if answers is not None:
+            folder.write_table("likelihoods.parquet", answers)
         folder.write_results({
             "pipeline": "link_prediction", "seed": cfg.seed, "result": result, "metrics": figures[result],
+            "processes": processes.count(), "peak_memory_mb": memory,
             "scorers": {name: figures[name] for name in scorers},
             "baselines": {name: figures[name] for name in baselines},
             "validation": {"measure": "mrr" if cfg.negatives == "heart" else "auc",

@@ -18,6 +18,7 @@ from mprd_pyg.memory import FeatureMemory, ShardedMemory
 from mprd_pyg.pretraining import SupervisedPretraining
 from mprd_pyg.relations import Constraints, Relation, constrain, read_constraints
 from mprd_pyg.training import Learner, MemoryGraph, Method, PairBook, Trainer, load_checkpoint, load_weights
+from mprd_pyg.training.peak_memory import peak_memory
 from pipelines.command_line import cli
 from pipelines.command_line.dataset import DataOptions, Dataset, choose_meta, column
 from pipelines.command_line.launch import make_fabric
@@ -197,7 +198,7 @@ class TrainingRun:
             self.samples.finish(len(history))
         unlabelled = self.images.num_unlabelled
         return {"pipeline": self.name, "card": target.card.name, "seed": cfg.seed,
-                "processes": processes.count(),
+                "processes": processes.count(), "peak_memory_mb": peak_memory(self.fabric.device),
                 "metrics": nested(last), "before": nested(trainer.before),
                 "pairs": {name.split("/")[1]: value for name, value in last.items() if name.startswith("pairs/")},
                 "counts": target.counts() | {"unlabelled": unlabelled, "meta": len(self.table) - unlabelled},

@@ -28,7 +28,8 @@ MEANING = {  # title, what to see
     "lr": ("Learning rate of the trunk", ""),
     "knn/capped": ("Neighbour lists cut", "Nodes with more than k_max neighbours."),
 }
-ELSEWHERE = ("epoch", "seconds", "pairs/", "standard/", "cross/", "leave_one_out/", "single_shot/")
+ELSEWHERE = ("epoch", "seconds", "pairs/", "standard/", "cross/", "leave_one_out/", "single_shot/", "memory/",
+             "traffic/")
 METRICS = (("mAP", "mAP"), ("rank1", "rank-1"), ("mINP", "mINP"))
 
 
@@ -51,7 +52,7 @@ def curves(run: Run) -> Section:
     source = run.source_history
     if len(source):
         blocks += [Text("Before that, the network learned the labelled source:"), Pictures([
-            _column(source, name) for name in source if name not in ("epoch", "seconds")])]
+            _column(source, name) for name in source if not name.startswith(ELSEWHERE)])]
     return Section("curves", "How it learned", "Each chart is one figure over the epochs; losses are means over the "
                    "steps of an epoch.", blocks)
 

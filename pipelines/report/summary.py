@@ -49,7 +49,7 @@ def what_was_run(run: Run) -> Section:
              ("Epochs", f"{epochs} of {run.record['epochs']}" if "epochs" in run.record else str(epochs or "")),
              ("Started", run.record.get("started")), ("Training epochs took", minutes(seconds) if seconds else None),
              ("The whole call took", minutes(run.results["seconds"]) if "seconds" in run.results else None),
-             ("Device", run.record.get("device")), ("Seed", run.fact("seed")),
+             ("Device", run.record.get("device")), ("Memory and traffic", _traffic(run)), ("Seed", run.fact("seed")),
              ("Evaluation", run.record.get("protocol"))]
     blocks = [Table(["", ""], [[name, str(value)] for name, value in facts if value not in (None, "")])]
     if run.record.get("changed"):
@@ -138,6 +138,16 @@ def _figure(name: str, figures: dict[str, Any]) -> str:
     if name.startswith("num_") or name == "draws":
         return f"{value:,.0f}"
     return f"{100 * value:.1f}" + (f" ± {100 * figures[f'{name}_sd']:.1f}" if figures.get(f"{name}_sd") else "")
+
+
+def _traffic(run: Run) -> str:
+    """The peak memory of each process and what one sends in a step of each phase."""
+    parts = [f"at most {value:,.0f} MB in process {rank}"
+             for rank, value in enumerate(run.results.get("peak_memory_mb", [])) if value is not None]
+    for name in run.history.filter(like="traffic/"):
+        parts.append(f"{run.history[name].iloc[-1] / 1e6:,.1f} MB sent in a step of "
+                     f"{name.removeprefix('traffic/').removesuffix('_bytes_per_step')}")
+    return "; ".join(parts)
 
 
 def _graph(graph: dict[str, Any] | None) -> str | None:

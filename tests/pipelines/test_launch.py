@@ -32,6 +32,21 @@ def test_a_port_that_cannot_be_served_is_named(started_by_torchrun, tmp_path, ca
     assert process_group.speaks_first()
 
 
+@pytest.mark.parametrize("served", [True, False])
+def test_process_0_that_does_not_answer_is_waited_for_only_so_long(started_by_torchrun, tmp_path, capsys, served):
+    """Nobody has its port, or another program, which takes connections and says nothing."""
+    started_by_torchrun.setattr(process_group, "JOINING", 1)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        if served:
+            other.listen()
+        for name, value in {"RANK": "1", "MASTER_PORT": str(other.getsockname()[1])}.items():
+            started_by_torchrun.setenv(name, value)
+        assert cli.main(mprd.make_parser(), mprd.run, ["--accelerator", "cpu", "--out", str(tmp_path / "run")]) == 2
+    line, = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert "process 0 of 2 did not answer" in line and not (tmp_path / "run").exists()
+
+
 def test_a_run_started_again_by_torchrun_goes_on(monkeypatch, tmp_path, capsys):
     parser = mprd.make_parser()
     saved = parser.parse_args(["--seed", "7", "--config", str(cli.shipped_config("mprd/synthetic.yaml"))])

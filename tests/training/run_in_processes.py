@@ -22,6 +22,7 @@ from mprd_pyg.cluster_contrast import ClusterContrast
 from mprd_pyg.data.train_images import TrainImages
 from mprd_pyg.data.views import training_view
 from mprd_pyg.graph import KNNGraph, PairSubgraphs
+from mprd_pyg.link_prediction import DGCNN, SEAL, LinkGraph, PairColumns, SubgraphScorer, split_links
 from mprd_pyg.losses import MultiPositiveInfoNCE
 from mprd_pyg.memory import FeatureMemory, ShardedMemory
 from mprd_pyg.models import ImageEmbedder, PairClassifier
@@ -34,6 +35,7 @@ from paul.patch_mprd import BranchGCN, BranchGCNTraining, PatchMPRD
 from paul.surrogate_view import paul_view
 
 N, Z, SIZE = 20, 4, (32, 16)
+VARIES = ("seconds", "memory/", "traffic/")  # what depends on the machine or on the number of processes
 
 
 def make_images(meta: int) -> TrainImages:
@@ -77,6 +79,17 @@ def make(name: str, fabric: Fabric, batch_size: int = 6, memory: str = "replicat
         paul, BranchGCNTraining(relation, learner, connect, perturbed, batch_size=8))
 
 
+def make_seal(fabric: Fabric) -> SEAL:
+    """SEAL with dropout and statistics: batches of 11 pairs and one of 3, which 4 processes cannot share."""
+    torch.manual_seed(0)
+    ring = torch.arange(24)
+    split = split_links(LinkGraph.from_edges(torch.cat([torch.stack([ring, (ring + step) % 24], 1)
+                                                        for step in (1, 2, 5)]), 24), test=0.1, validation=0.05)
+    columns, spec = PairColumns(split), {"num_labels": 12, "sort_k": 10, "widths": (8, 8), "width": 8}
+    return SubgraphScorer(fabric, split, PairSubgraphs("induced", hops=1), lambda train, dim: (DGCNN(0, **spec), spec),
+                          (columns, columns.train()), progress=False, epochs=2, batch_size=11).method
+
+
 def train(method: str, out: str, precision: str = "64-true", resume: bool = False, stop_at: int = 0,
           kill_at: int = 0, kill_rank: int = 1, nan_rank: int = -1, kill_with: int = signal.SIGKILL, **options) -> None:
     """Train; write every step's figures and believed pairs. ``stop_at`` asks one process to stop at that step,
@@ -88,7 +101,7 @@ def train(method: str, out: str, precision: str = "64-true", resume: bool = Fals
     fabric = Fabric(accelerator="cpu", devices=size, precision=precision, **(
         {} if size == 1 else {"strategy": DDPStrategy(broadcast_buffers=False)}))
     fabric.launch()
-    trained, steps = make(method, fabric, **options), []
+    trained, steps = make_seal(fabric) if method == "seal" else make(method, fabric, **options), []
     trainer = Trainer(fabric, Path(out), lambda: {}, checkpoint_every=1 if kill_at else 0, progress=False)
     if nan_rank == processes.rank():
         trained.learner.network.register_forward_hook(lambda module, args, x: x + torch.nan if module.training else x)
@@ -120,10 +133,11 @@ def train(method: str, out: str, precision: str = "64-true", resume: bool = Fals
         history = trainer.fit(trained, resume)
     except Stopped:
         stopped = True
-    network = trained.parts["network"].state_dict()
+    network = trained.parts["classifier" if method == "seal" else "network"].state_dict()
     Path(out, f"steps{processes.rank()}{'-resumed' if resume else ''}.json").write_text(json.dumps({
         "steps": steps, "stopped": stopped, "history": [
-            {key: value for key, value in row.items() if key != "seconds"} for row in history],
+            {key: value for key, value in row.items() if not key.startswith(VARIES)} for row in history],
+        "logged": [{key: value for key, value in row.items() if key.startswith(VARIES)} for row in history],
         "weights": {key: float(value.double().abs().sum()) for key, value in network.items()}}))
 
 

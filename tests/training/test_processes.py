@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from mprd_pyg import processes
+from mprd_pyg.models import ImageEmbedder
 from mprd_pyg.training import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
 EQUAL = {"mprd": (1, 2, 4), "paul": (1, 4), "cluster_contrast": (1, 2), "patch_mprd": (1, 4), "pretraining": (1, 2),
-         "jaccard": (1,)}
+         "jaccard": (1,), "seal": (1, 2, 4)}
 SHARDED = ("mprd", "jaccard", "paul", "cluster_contrast")
 
 
@@ -71,7 +72,7 @@ def assert_same_steps(steps: list, expected: list) -> None:
 @pytest.mark.parametrize(("method", "count"), [(m, count) for m, counts in EQUAL.items() for count in counts[1:]])
 def test_every_step_of_two_epochs_is_that_of_one_process(runs, method, count):
     alone = read(runs, f"{method}1")
-    assert any(believed for *_, believed in alone["steps"]) or method == "pretraining"
+    assert any(believed for *_, believed in alone["steps"]) or method in ("pretraining", "seal")
     for rank in range(count):
         together = read(runs, f"{method}{count}", rank)
         assert_same_steps(together["steps"], alone["steps"])
@@ -146,6 +147,19 @@ def test_what_ends_one_process_ends_all_with_one_line(runs):
     assert status(runs, "hangs") == [3, -signal.SIGKILL] == status(runs, "server hangs")[::-1]
     assert status(runs, "missing") == [2]
     assert status(runs, "nan") == status(runs, "differs") == [2, 2] and status(runs, "many") == [2] * 4
+
+
+@pytest.mark.parametrize(("count", "features"), [(2, 3 + 3 + 3 + 1), (4, 3 * (2 + 2 + 2 + 1))])
+def test_a_step_sends_the_features_of_its_share_to_each_other_process_and_the_gradients(runs, count, features):
+    """Three batches of 6 and one of 2, in double precision; a share is filled up to the largest."""
+    network = ImageEmbedder("resnet18", 1, weights=None)
+    gradients = sum(part.numel() for part in network.parameters())
+    for rank in range(count):
+        for row in read(runs, f"mprd{count}", rank)["logged"]:
+            assert row["traffic/cnn_bytes_per_step"] == 8 * (features / 4 * network.dim + gradients)
+            assert 100 < row["memory/peak_mb"] < 1e5
+    alone = read(runs, "mprd1")["logged"]
+    assert all(row.keys() == {"seconds", "memory/peak_mb"} for row in alone)
 
 
 def test_one_process_sends_nothing():
