@@ -23,11 +23,12 @@ from mprd_pyg.graph.pairs.builders import cumulated
 from mprd_pyg.graph.threads import in_threads
 from mprd_pyg.models.pair_classifier import MaxHead, PairClassifier
 from mprd_pyg.mprd import double_star_kernels as kernels
+from mprd_pyg.sharded_rows import ShardedRows
 
 MOST_NODES = 1 << 21  # three nodes fit one 63-bit key
 
 
-def can_share(classifier: PairClassifier, projected: Tensor) -> bool:
+def can_share(classifier: PairClassifier, projected: Tensor | ShardedRows) -> bool:
     """Whether :func:`double_star_logits` serves: the paper's head, without root similarity, on the host."""
     return (isinstance(classifier.head, MaxHead) and not classifier.root_similarity
             and projected.device.type == "cpu" and projected.dtype in (torch.float32, torch.float64)

@@ -99,19 +99,27 @@ class GCNRelation(Relation):
         gcn = self.gcn
         self.subgraphs.check(pairs, lists.num_nodes)
         walk = self.subgraphs.lists(lists)
-        # Features are projected once per node in reach, and are never gathered per subgraph.
-        nodes = walk.reached(pairs.flatten(), self.subgraphs.hops).nonzero().flatten()
-        projected = gcn.project_rows(features, nodes)
-        if self.share and self.subgraphs.edges == "roots" and self.subgraphs.hops == 1 and can_share(gcn, projected):
+        double_stars = self.share and self.subgraphs.edges == "roots" and self.subgraphs.hops == 1
+        # Features are projected once per node in reach, and are never gathered per subgraph. On the host the rows of
+        # other nodes take no memory; elsewhere those of a sharded memory would.
+        projected = None
+        if isinstance(features, Tensor) or double_stars and can_share(gcn, features):
+            nodes = walk.reached(pairs.flatten(), self.subgraphs.hops).nonzero().flatten()
+            projected = gcn.project_rows(features, nodes)
+        if double_stars and projected is not None and can_share(gcn, projected):
             score = None if statistics is None else (
                 lambda pooled, asked: self.classifier.score(pooled, statistics[asked]))
             return double_star_logits(gcn, walk, pairs, projected, self.max_bytes, score)
-        node_bytes = 4 * projected.shape[1] * projected.element_size()
+        node_bytes = 4 * gcn.conv1.out_channels * features.dtype.itemsize
         logits, start = [], 0
         for batch in self.subgraphs.batches(lists, pairs, max_bytes=min(self.max_bytes, 1 << 27),
                                             node_bytes=node_bytes):
             if statistics is not None:
                 batch.statistics = statistics[start:start + batch.num_graphs]
                 start += batch.num_graphs
-            logits.append(self.classifier(batch, features, projected))
+            if projected is None:
+                nodes, batch.n_id = batch.n_id.unique(return_inverse=True)
+                logits.append(self.classifier(batch, features[nodes]))
+            else:
+                logits.append(self.classifier(batch, features, projected))
         return torch.cat(logits)

@@ -12,10 +12,12 @@ from torch_geometric.data import Data
 from mprd_pyg import processes
 from mprd_pyg.cluster_contrast import GroupMemory
 from mprd_pyg.data.train_images import TrainImages
-from mprd_pyg.graph import KNNGraph
+from mprd_pyg.graph import KNNGraph, PairSubgraphs
 from mprd_pyg.graph.search.lists import camera_lists, nearest_lists
 from mprd_pyg.losses import BinomialDeviance, MultiPositiveInfoNCE, SoftTargets
 from mprd_pyg.memory import FeatureMemory, ShardedMemory
+from mprd_pyg.models import PairClassifier
+from mprd_pyg.mprd import GCNRelation
 from mprd_pyg.relations import (
     DBSCAN,
     MPLP,
@@ -98,6 +100,12 @@ def lists_and_relations() -> None:
         assert torch.equal(one.edge_index, other.edge_index) and torch.equal(one.believed, other.believed)
         assert len(one.believed) and torch.equal(one.likelihood, other.likelihood), relation
         torch.testing.assert_close(one.edge_attr, other.edge_attr)
+    for options in ({}, {"share": False}, {"believe": "camera_jaccard"}):
+        torch.manual_seed(0)
+        relation = GCNRelation(PairClassifier(D, hidden=8), PairSubgraphs(), **options)
+        one, other = (relation(connect(asked, relation.reach)[0]) for connect in (whole, sharded))
+        assert torch.equal(one.edge_index, other.edge_index) and torch.equal(one.believed, other.believed)
+        torch.testing.assert_close(one.likelihood, other.likelihood)
     group = torch.arange(N) % 9 - 1
     assert torch.equal(GroupMemory(x, group).bank, GroupMemory(rows, group).bank)
 
