@@ -41,8 +41,8 @@ class KNNParts:
         memory: bytes that a process may hold for rows and lists, its libraries aside: the bank is kept where it fits,
             and otherwise read anew for each part, block by block. A threshold without ``k_max`` has lists without
             bound.
-        part_rows: at most so many rows in a part; by default a sixty-fourth of all, but 1,024 to 16,384. Matrix
-            routines may round the products of fewer than 4 rows differently in the last bit; from 7 on no part has so few.
+        part_rows: at most so many rows in a part; by default a sixty-fourth of all, but 1,024 to 16,384. Products
+            of fewer than 4 rows may be rounded differently in the last bit; from 7 on no part has so few.
 
     Raises:
         ValueError: not more rows than k, or too little memory for a part and a block.
