@@ -28,6 +28,7 @@ from mprd_pyg.relations import (
     KReciprocalJaccard,
     NeighbourEdgeProbability,
     SameIdentity,
+    Whitened,
 )
 from mprd_pyg.sharded_rows import ShardedRows
 from mprd_pyg.training import MemoryGraph
@@ -94,7 +95,7 @@ def lists_and_relations() -> None:
     linked = Constraints(torch.tensor([[3], [90]]), torch.tensor([[4], [91]]), N)
     for relation in (KReciprocalJaccard(positives=3), KReciprocalJaccard(camera_aware=False, k1=8, k2=3),
                      NeighbourEdgeProbability(k=6), Groups(KNearest(2), DBSCAN(0.6, 3)), MPLP(0.4, 6), SameIdentity(),
-                     Constrained(KNearest(3), linked)):
+                     Constrained(KNearest(3), linked), Whitened(KReciprocalJaccard(), dims=6, rounds=2)):
         asked = torch.arange(N) if isinstance(relation, Groups) else torch.tensor([202, 0, 50, 101])
         one, other = (relation(connect(asked, relation.reach)[0]) for connect in (whole, sharded))
         assert torch.equal(one.edge_index, other.edge_index) and torch.equal(one.believed, other.believed)
