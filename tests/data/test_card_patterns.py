@@ -62,9 +62,9 @@ def ways(pattern, name):
         if kind == "SUBPATTERN":
             return after(list(value[-1]), counts)
         if kind in ("MAX_REPEAT", "MIN_REPEAT"):
-            low, _, body = value
+            low, high, body = value
             total, now = ({} if low else dict(counts)), counts
-            for _ in range(len(name) + 1):
+            for _ in range(min(int(high), len(name) + 1)):
                 now = {end: number for end, number in after(list(body), now).items() if end is not None}
                 now = {end: number for end, number in now.items() if end > min(counts, default=0)}
                 for end, number in now.items():
