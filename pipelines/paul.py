@@ -13,8 +13,6 @@ from paul.branch_loss import BranchLoss
 from paul.branch_relation import AgreeingBranches
 from paul.surrogate_view import paul_view
 from pipelines.command_line import cli
-from pipelines.command_line.network_options import build_network
-from pipelines.command_line.ranking import nested, table_of
 from pipelines.command_line.style_options import add_style_options
 from pipelines.command_line.training_options import add_memory_option, add_paul_options, training_parser
 from pipelines.command_line.training_run import TrainingRun
@@ -25,8 +23,7 @@ def make_parser() -> cli.Parser:
     parser = training_parser("paul", __doc__, LEARNER)
     add_paul_options(parser, "which patches are similar; null is the paper's k nearest")
     parser.add_argument("--agreement", type=float, default=None,
-                        help="believe, in all branches, the pairs that this share of the branches believes (not in the "
-                             "paper)")
+                        help="believe in all branches the pairs that this share of them believes (not in the paper)")
     parser.add_argument("--ablation", type=bool, default=False,
                         help="where both losses are in use, train with each alone too, from the same start (Table 3)")
     add_memory_option(parser)
@@ -44,26 +41,18 @@ def run(parser: cli.Parser, cfg: Namespace) -> None:
     if cfg.agreement is not None:
         relation = AgreeingBranches(relation, cfg.agreement)
 
-    def method_of(network, connect, pairs=None, **changed) -> PAUL:
+    def method_of(network, pairs=False, **changed) -> PAUL:
         options = dict(parts.method) | changed
-        # an image and its surrogate in the same camera's style
         view = this.view(paul_view, "surrogate", with_surrogate=options["ipfl_weight"] > 0)
-        return PAUL(this.learner(view, network), connect, relation, pedal, parts.ipfl, pairs, **options)
+        connect = this.memory_graph(parts.knn, normalize=False)
+        return PAUL(this.learner(view, network), connect, relation, pedal, parts.ipfl,
+                    this.pair_book(connect) if pairs else None, **options)
 
-    connect = this.memory_graph(parts.knn, normalize=False)
-    method = method_of(this.network, connect, this.pair_book(connect))
+    method = method_of(this.network, pairs=True)
     results = this.fit(method, relation=repr(method.relation))
     if cfg.ablation and method.pedal_weight and method.ipfl_weight:
-        name = type(this.network).__name__
-        rows = {f"{name} direct": this.before}
-        for row, changed in (("L_c", {"ipfl_weight": 0.0}), ("L_v", {"pedal_weight": 0.0})):
-            variant = build_network(cfg.network, (cfg.data.height, cfg.data.width))[0]
-            one_loss = method_of(variant, this.memory_graph(parts.knn, normalize=False), **changed)
-            rows[f"{name} + {row}"] = this.fit_row(row, one_loss, variant)
-        rows["PAUL"] = this.last
-        results["rows"] = {row: nested(figures) for row, figures in rows.items()}
-        if this.evaluable:
-            this.closing = f"{this.target.card.name}: the rows of Table 3, from one start\n{table_of(rows)}"
+        results["rows"] = this.fit_rows("PAUL", {"L_c": lambda network: method_of(network, ipfl_weight=0.0),
+                                                 "L_v": lambda network: method_of(network, pedal_weight=0.0)})
     this.finish(results)
 
 

@@ -122,7 +122,12 @@ class MaxHead(nn.Module):
 
     def score(self, pooled: Tensor) -> Tensor:
         """(P, hidden), the maximum over each graph's nodes -> (P,)."""
-        return self.mlp(F.relu(self.conv(pooled.unsqueeze(1))).flatten(1)).squeeze(1)
+        # The convolution as a matrix product over its windows: on a processor, a convolution is compiled and kept for
+        # every new number of pairs.
+        (width,), (stride,), (border,) = self.conv.kernel_size, self.conv.stride, self.conv.padding
+        windows = F.pad(pooled, (border, border)).unfold(1, width, stride)  # (P, length, width)
+        along = F.linear(windows, self.conv.weight.squeeze(1), self.conv.bias)  # (P, length, channels)
+        return self.mlp(F.relu(along.transpose(1, 2)).flatten(1)).squeeze(1)
 
 
 class SortHead(nn.Module):

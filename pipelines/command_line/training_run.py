@@ -207,17 +207,29 @@ class TrainingRun:
                          "skipped_images": target.frame.attrs.get("skipped_unreadable", [])},
                 "source": source, "epochs": len(history), "missing": self.missing, **facts}
 
-    def fit_row(self, name: str, method: Method, network: nn.Module) -> dict[str, float]:
-        """Train a variant of the method from the same start, below ``rows/``; returns its last epoch's figures.
+    def fit_rows(self, whole: str, variants: dict[str, Callable[[nn.Module], Method]]) -> dict[str, Any]:
+        """Train variants of the method from the same start, below ``rows/``, and compare all in the closing table.
 
         Args:
-            name: of the row, and of its folder.
-            method: ready to run on ``network``.
-            network: takes the weights that the run's network had before :meth:`fit` trained it.
+            whole: what the table calls the method that :meth:`fit` trained.
+            variants: name of a row and of its folder -> the method that trains a network given to it.
+
+        Returns:
+            rows -> figures, from the start to the whole method.
         """
-        network.load_state_dict(self.start)
-        trainer = self._trainer(self.folder.path / "rows" / name, self._ranker(network) if self.evaluable else None, 0)
-        return trainer.fit(method, resume=self.resume and trainer.checkpoint.is_file())[-1]
+        cfg, kind = self.cfg, type(self.network).__name__
+        rows = {f"{kind} direct": self.before}
+        for name, make in variants.items():
+            network = build_network(cfg.network, (cfg.data.height, cfg.data.width))[0]
+            network.load_state_dict(self.start)
+            rank = self._ranker(network) if self.evaluable else None
+            trainer = self._trainer(self.folder.path / "rows" / name, rank, 0)
+            rows[f"{kind} + {name}"] = trainer.fit(
+                make(network), resume=self.resume and trainer.checkpoint.is_file())[-1]
+        rows[whole] = self.last
+        if self.evaluable:
+            self.closing = f"{self.target.card.name}: the rows of the ablation, from one start\n{table_of(rows)}"
+        return {row: nested(figures) for row, figures in rows.items()}
 
     def finish(self, results: dict[str, Any]) -> None:
         """Write ``results.json`` and the report, and show the closing table."""
