@@ -31,7 +31,7 @@ from mprd_pyg.losses import MultiPositiveInfoNCE
 from mprd_pyg.memory import FeatureMemory
 from mprd_pyg.models import ImageEmbedder, PairClassifier
 from mprd_pyg.mprd import MPRD, GCNRelation
-from mprd_pyg.relations import KReciprocalJaccard
+from mprd_pyg.relations import KReciprocalJaccard, Relation, Whitened
 from mprd_pyg.training import Learner, MemoryGraph
 from paul import LEARNER as PAUL_LEARNER
 from paul import PAUL, PatchNet
@@ -119,14 +119,14 @@ class Bench:
         method.relation.classifier.to(self.fabric.device)
         return Case("MPRD", learner, self.single(1), lambda: method.training_step(self.views[0], self.rows))
 
-    def reciprocal(self, every: int) -> Case:
+    def reciprocal(self, every: int, relation: Relation, name: str = "reciprocal") -> Case:
         """MPRD with camera-aware k-reciprocal Jaccard, every so many steps."""
         network = self.embedder()
         learner, connect = self.learner(network), self.memory(self.image_features(network), KNNGraph(8))
-        method = MPRD(learner, connect, KReciprocalJaccard(), loss=MultiPositiveInfoNCE(), memory_update="after",
+        method = MPRD(learner, connect, relation, loss=MultiPositiveInfoNCE(), memory_update="after",
                       relate_every=every)
         if every == 1:
-            return Case("reciprocal, every step", learner, self.single(1),
+            return Case(f"{name}, every step", learner, self.single(1),
                         lambda: method.training_step(self.views[0], self.rows))
 
         def relate() -> None:
@@ -138,7 +138,7 @@ class Bench:
         def between() -> None:
             method.pairs.num_steps = 1
             method.training_step(self.views[0], self.rows)
-        return Case(f"reciprocal, every {every} steps", learner, self.single(1), between, (relate, every))
+        return Case(f"{name}, every {every} steps", learner, self.single(1), between, (relate, every))
 
     def contrast(self) -> Case:
         """Cluster contrast; its grouping without the pass of the network that comes before it."""
@@ -248,7 +248,7 @@ class Bench:
 def main() -> None:
     """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--methods", nargs="+", default=["mprd", "reciprocal", "contrast", "paul"])
+    parser.add_argument("--methods", nargs="+", default=["mprd", "reciprocal", "whitened", "contrast", "paul"])
     parser.add_argument("--rows", type=int, default=12_936)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--height", type=int, default=256)
@@ -268,7 +268,9 @@ def main() -> None:
           "full / bare (range) | 1 + own / network |" + (" peak MiB, bare / full |" if device.type == "cuda" else "")
           + "\n|---|---|---|---|---|---|---|" + ("---|" if device.type == "cuda" else ""))
     makers = {"mprd": [bench.mprd], "contrast": [bench.contrast], "paul": [bench.paul],
-              "reciprocal": [lambda k=k: bench.reciprocal(k) for k in args.every]}
+              "reciprocal": [lambda k=k: bench.reciprocal(k, KReciprocalJaccard()) for k in args.every],
+              "whitened": [lambda: bench.reciprocal(args.every[-1], Whitened(KReciprocalJaccard()),
+                                                    "reciprocal, whitened")]}
     for make in [make for method in args.methods for make in makers[method]]:
         case = make()
         bench.measure(case)
