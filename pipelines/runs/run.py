@@ -1,10 +1,9 @@
 """The one reader of a run folder."""
-import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,21 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from mprd_pyg.bounded_yaml import read_yaml
 from mprd_pyg.evaluation.pairs import pair_truth
 from mprd_pyg.graph import KNNGraph, PairSubgraphDataset, PairSubgraphs
-from mprd_pyg.manifest import checksum_of
 from mprd_pyg.training import load_checkpoint
 from pipelines.runs.networks import checkpoint_path, load_network
-from pipelines.runs.run_folder import CHECKSUMS
+from pipelines.runs.run_files import RunFiles
 
 NAMES = {"mprd": "MPRD", "paul": "PAUL", "patch_mprd": "PatchMPRD", "pretrain": "Supervised pre-training",
          "cluster_contrast": "Cluster contrast", "link_prediction": "Link prediction"}
 PAIR_KEY = ["epoch", "branch", "anchor", "neighbour"]
-T = TypeVar("T")
 
 
-class Run:
+class Run(RunFiles):
     """A run folder, of a finished or unfinished run; files are read when they are asked for.
 
     Every attribute and method raises FileNotFoundError for a file that the folder lacks, and ValueError for one that
@@ -41,7 +37,7 @@ class Run:
     """
 
     def __init__(self, folder: str | Path, image_root: str | Path | None = None):
-        self.folder = Path(folder)
+        super().__init__(folder)
         self._image_root = image_root
         if not any(map(self.has, ("run.json", "results.json", "config.yaml"))):
             raise FileNotFoundError(f"{folder} is no run folder: none of run.json, results.json and config.yaml is "
@@ -57,20 +53,15 @@ class Run:
         """Name of the folder."""
         return self.folder.resolve().name
 
-    @property
-    def finished(self) -> bool:
-        """Whether the run came to its end."""
-        return self.has("results.json")
-
     @cached_property
     def record(self) -> dict[str, Any]:
         """``run.json``, what was known at the start; empty for a command that writes none."""
-        return self._mapping("run.json")
+        return self.mapping("run.json")
 
     @cached_property
     def results(self) -> dict[str, Any]:
         """``results.json``; empty until the run is finished."""
-        return self._mapping("results.json")
+        return self.mapping("results.json")
 
     def fact(self, name: str, default: Any = None) -> Any:
         """A value of the results, or else of the record."""
@@ -101,14 +92,14 @@ class Run:
     @cached_property
     def options(self) -> dict[str, Any]:
         """``config.yaml``: the resolved options, nested; empty for a command that writes none."""
-        return self._mapping("config.yaml")
+        return self.mapping("config.yaml")
 
     # What it measured
 
     @property
     def metrics(self) -> dict[str, dict[str, float]]:
         """Ranking metrics of the test images, by mode and name; ValueError for a run without any."""
-        self._existing("results.json")
+        self.existing("results.json")
         if not self.results.get("metrics"):
             why = "; ".join(self.results.get("missing") or ["it is no result of a pipeline that evaluates"])
             raise ValueError(f"{self.folder / 'results.json'} has no metrics: {why}")
@@ -122,12 +113,12 @@ class Run:
     @cached_property
     def history(self) -> pd.DataFrame:
         """One line per finished epoch."""
-        return self._history("logs/history.csv")
+        return self.epoch_log("logs/history.csv")
 
     @cached_property
     def source_history(self) -> pd.DataFrame:
         """The same of the training on the labelled source; no lines without one."""
-        return self._history("source/logs/history.csv")
+        return self.epoch_log("source/logs/history.csv")
 
     @cached_property
     def queries(self) -> pd.DataFrame:
@@ -145,29 +136,29 @@ class Run:
 
     def features(self, when: str) -> dict[str, np.ndarray]:
         """A sample of the test features of an evaluation: ``features``, ``path``, ``person_id``, ``camera_id``."""
-        def read(path: Path) -> dict[str, np.ndarray]:
+        def reader(path: Path) -> dict[str, np.ndarray]:
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}
-        return self._read(f"evaluation/{when}/features.npz", read)
+        return self.read(f"evaluation/{when}/features.npz", reader)
 
     # Its images
 
     @cached_property
     def images(self) -> pd.DataFrame:
         """The training table: row = memory slot = graph node."""
-        return self._checked("images.parquet", self.table("images.parquet"), ["person_id", "camera_id"], ["path"])
+        return self.checked("images.parquet", self.table("images.parquet"), ["person_id", "camera_id"], ["path"])
 
     @property
     def rows(self) -> int:
         """How many rows of ``images``, the first ones, are nodes of the graph."""
-        self._existing("run.json")
+        self.existing("run.json")
         return self.record["rows"]
 
     @cached_property
     def image_root(self) -> Path:
         """The folder that image paths are relative to."""
         if self._image_root is None:
-            self._existing("run.json")
+            self.existing("run.json")
         root = (self.folder / self.record["root"] if self._image_root is None else Path(self._image_root)).absolute()
         first = self.images["path"].iloc[0]
         if not (root / first).is_file():
@@ -200,21 +191,7 @@ class Run:
         name = f"pairs/epoch_{epoch:03d}.parquet"
         pairs = self.table(name, columns)
         ends = [column for column in ("anchor", "neighbour") if columns is None or column in columns]
-        return self._checked(name, pairs, ends, rows=len(self.images))
-
-    def _checked(self, name: str, table: pd.DataFrame, whole: list[str], text: Sequence[str] = (),
-                 rows: int | None = None) -> pd.DataFrame:
-        """The table, if it has these columns of whole numbers (rows of ``images``) and of text."""
-        lacking = [column for column in (*whole, *text) if column not in table]
-        wrong = [column for column in whole if column in table and not pd.api.types.is_integer_dtype(table[column])]
-        wrong += [column for column in text if column in table and
-                  not all(isinstance(value, str) for value in table[column])]
-        if rows is not None and not lacking + wrong:
-            wrong = [column for column in whole if not table[column].between(0, rows - 1).all()]
-        if lacking or wrong:
-            raise ValueError(f"{self.folder / name} lacks the columns {lacking}, or holds something else in {wrong}: "
-                             f"restore it or make the run again")
-        return table
+        return self.checked(name, pairs, ends, rows=len(self.images))
 
     def pairs(self, epoch: int | None = None) -> pd.DataFrame:
         """The judged pairs of an epoch (the last by default), with the columns of ``PairSubgraphDataset.table``."""
@@ -287,56 +264,6 @@ class Run:
     def pair_subgraphs(self) -> PairSubgraphs:
         """How the run cuts out the subgraph of a pair."""
         return PairSubgraphs(**self.options.get("subgraphs") or {})
-
-    # Reading files
-
-    def has(self, name: str) -> bool:
-        """Whether the folder has a file."""
-        return (self.folder / name).is_file()
-
-    def table(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """A Parquet file of the folder, or some of its columns; one that was changed is refused."""
-        def read(path: Path) -> pd.DataFrame:
-            kept = self._checksums.get(name)
-            if kept is not None and checksum_of(path) not in kept:
-                raise ValueError("its content does not fit its checksum")
-            return pd.read_parquet(path, columns=columns)
-        return self._read(name, read)
-
-    @property
-    def _checksums(self) -> dict[str, Any]:
-        return self._mapping(CHECKSUMS)
-
-    def text(self, name: str) -> str:
-        """A text file of the folder."""
-        return self._read(name, lambda path: path.read_text(encoding="utf-8"))
-
-    def _mapping(self, name: str) -> dict[str, Any]:
-        def read(path: Path) -> dict[str, Any]:
-            value = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else read_yaml(path)
-            if not isinstance(value, dict):
-                raise ValueError("expected names with values")
-            return value
-        return self._read(name, read) if self.has(name) else {}
-
-    def _history(self, name: str) -> pd.DataFrame:
-        begun = self.has(name) and (self.folder / name).stat().st_size > 1
-        return self._read(name, pd.read_csv) if begun else pd.DataFrame({"epoch": []})
-
-    def _existing(self, name: str) -> Path:
-        if not self.has(name):
-            remedy = f"make the run again, or its file by pipelines.evaluate --checkpoint {self.folder}" \
-                if self.finished else f"the run is not finished, go on with it by --resume {self.folder}"
-            raise FileNotFoundError(f"{self.folder} has no {name}: {remedy}")
-        return self.folder / name
-
-    def _read(self, name: str, read: Callable[[Path], T]) -> T:
-        path = self._existing(name)
-        try:
-            return read(path)
-        except Exception as error:  # whatever a reader makes of a damaged file
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise ValueError(f"{path} cannot be read, restore it or make the run again ({reason[:400]})") from error
 
 
 def find_pairs(pairs: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
