@@ -82,7 +82,8 @@ def of_command(pipeline: ModuleType, argv: list[str]) -> str:
     stream = io.StringIO()
     with redirect_stderr(stream), redirect_stdout(io.StringIO()):
         try:
-            status = cli.main(pipeline.make_parser(), pipeline.run, argv)
+            status = pipeline.main(argv) if hasattr(pipeline, "main") else \
+                cli.main(pipeline.make_parser(), pipeline.run, argv)
         except SystemExit as exit:
             status = exit.code
     errors = [line for line in stream.getvalue().splitlines() if "error:" in line]
