@@ -145,8 +145,8 @@ class Bench:
         network = self.embedder()
         learner, features = self.learner(network, **CONTRAST_LEARNER), self.image_features(network)
         method = ClusterContrast(learner, self.memory(features, KNNGraph(8)))
-        there = features.to(self.fabric.device)
-        learner.embed = lambda: there
+        there, every = features.to(self.fabric.device), torch.arange(len(features))
+        learner.embed = lambda into: into(every, there)
         method.group_images()
         grouped = (method.epoch_groups.label >= 0).nonzero().flatten()
         rows = grouped[torch.randperm(len(grouped), generator=torch.Generator().manual_seed(0))[:self.args.batch]]
