@@ -3,9 +3,12 @@ import multiprocessing
 import os
 import signal
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mprd_pyg.files import locked, new_folder, replacing
+from mprd_pyg.parquet import read_parquet
 
 
 def test_the_file_appears_when_the_block_ends_well(tmp_path):
@@ -85,3 +88,12 @@ def test_a_lock_is_of_one_process_and_makes_its_file(tmp_path):
         assert held
     with locked(tmp_path / "none" / "x.lock") as held:
         assert not held
+
+
+def test_text_of_a_parquet_file_that_is_no_utf_8_is_refused_when_the_file_is_read(tmp_path):
+    ends, letters = pa.array([0, 2, 5], pa.int32()).buffers()[1], pa.py_buffer(b"ab\xff\xfec")
+    text = pa.Array.from_buffers(pa.string(), 2, [None, ends, letters])
+    pq.write_table(pa.table({"path": text, "row": [1, 2]}), tmp_path / "x.parquet")
+    with pytest.raises((UnicodeDecodeError, pa.ArrowException)):
+        read_parquet(tmp_path / "x.parquet")
+    assert read_parquet(tmp_path / "x.parquet", ["row"])["row"].tolist() == [1, 2]

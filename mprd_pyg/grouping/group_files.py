@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mprd_pyg.files import locked, replacing
 from mprd_pyg.manifest import FileEntry, Manifest, refusing_damage
+from mprd_pyg.parquet import read_parquet
 
 MANIFEST, FEATURES, KIND = "groups.json", "features.f32", "mprd-pyg groups, version 1"
 COLUMNS = {"root": "int64", "path": "object", "bytes": "int64", "mtime_ns": "int64", "person_id": "int64",
@@ -59,7 +60,7 @@ class GroupFiles:
         manifest.check_files(self.folder, remedy)
         self.about = manifest.about
         with refusing_damage(self.folder / table.name, remedy):
-            self.table = pd.read_parquet(self.folder / table.name)[list(COLUMNS)].astype(COLUMNS)
+            self.table = read_parquet(self.folder / table.name)[list(COLUMNS)].astype(COLUMNS)
             if 4 * len(self.table) * self.about["dim"] != self.stored.bytes:
                 raise ValueError(f"{len(self.table)} images and {self.stored.bytes} bytes of features do not fit")
 

@@ -1,5 +1,6 @@
 """ResNet trunks from torchvision, cut after any stage, with the last stride set to 1."""
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 import torchvision
@@ -86,7 +87,9 @@ def _load(net: nn.Module, path: Path, last_stage: int) -> None:
         state = torch.load(path, map_location="cpu", weights_only=True)
         missing, unexpected = net.load_state_dict(state, strict=False)
     except Exception as error:
-        raise ValueError(f"{path} is not a state dict of this architecture: {error}") from error
+        reason = "it is damaged, or holds more than tensors" if isinstance(error, UnpicklingError) else \
+            " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} is not a state dict of this architecture: {reason}") from error
     cut = tuple(["fc."] + [f"layer{stage}." for stage in range(last_stage + 1, 5)])
     missing = [key for key in missing if not key.startswith(cut)]
     if missing or unexpected:

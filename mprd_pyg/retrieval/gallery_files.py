@@ -8,6 +8,7 @@ import pandas as pd
 
 from mprd_pyg.files import locked, replacing
 from mprd_pyg.manifest import FileEntry, Manifest, refusing_damage
+from mprd_pyg.parquet import read_parquet
 from mprd_pyg.retrieval.gallery_index import check_index_type
 from mprd_pyg.retrieval.gallery_scan import COLUMNS
 
@@ -60,7 +61,7 @@ def load_gallery(folder: Path) -> tuple[faiss.Index, pd.DataFrame, dict[str, Any
             if not (isinstance(about["network"], str) and isinstance(about["root"], str)
                     and all(isinstance(entry["path"] + entry["reason"], str) for entry in about["skipped"])):
                 raise ValueError("network, root and skipped are not those of an index")
-            table = pd.read_parquet(table_file, columns=COLUMNS)
+            table = read_parquet(table_file, COLUMNS)
             index = faiss.read_index(str(index_file))
             if index.ntotal != len(table):
                 raise ValueError(f"{index.ntotal} features and {len(table)} paths do not fit")

@@ -138,7 +138,7 @@ class Run(RunFiles):
         """A sample of the test features of an evaluation: ``features``, ``path``, ``person_id``, ``camera_id``."""
         def reader(path: Path) -> dict[str, np.ndarray]:
             with np.load(path, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
+                return {name: arrays[name] for name in ("features", "path", "person_id", "camera_id")}
         return self.read(f"evaluation/{when}/features.npz", reader)
 
     # Its images

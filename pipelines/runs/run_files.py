@@ -8,6 +8,7 @@ import pandas as pd
 
 from mprd_pyg.bounded_yaml import read_yaml
 from mprd_pyg.manifest import checksum_of
+from mprd_pyg.parquet import read_parquet
 from pipelines.runs.run_folder import CHECKSUMS
 
 T = TypeVar("T")
@@ -75,7 +76,7 @@ class RunFiles:
             kept = self.mapping(CHECKSUMS).get(name)
             if kept is not None and checksum_of(path) not in kept:
                 raise ValueError("its content does not fit its checksum")
-            return pd.read_parquet(path, columns=columns)
+            return read_parquet(path, columns)
         return self.read(name, reader)
 
     def checked(self, name: str, table: pd.DataFrame, whole: list[str], text: Sequence[str] = (),

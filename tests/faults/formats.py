@@ -104,7 +104,8 @@ def write_run(folder: Path, name: str) -> Path:
         "path": [f"{i}.jpg" for i in range(30)], "person_id": range(30), "camera_id": [0, 1] * 15}))
     run.write_table("pairs/epoch_001.parquet", pd.DataFrame({
         "anchor": range(20), "neighbour": range(10, 30), "similarity": np.linspace(0, 1, 20)}))
-    run.write_arrays("evaluation/after/features.npz", features=np.random.rand(9, 5), path=np.array(["a"] * 9))
+    run.write_arrays("evaluation/after/features.npz", features=np.random.rand(9, 5), path=np.array(["a"] * 9),
+                     person_id=np.arange(9), camera_id=np.zeros(9, int))
     run.write_text("logs/history.csv", "epoch,loss\n1,0.5\n2,0.25\n")
     write_store(run.path)
     return run.path / name

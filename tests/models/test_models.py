@@ -25,6 +25,9 @@ def test_trunk_weights_from_a_file(tmp_path):
         build_trunk("resnet18", 4, weights=str(tmp_path / "stem_to_layer3.pth"))
     with pytest.raises(ValueError, match="not a state dict"):
         build_trunk("resnet50", 3, weights=str(tmp_path / "stem_to_layer3.pth"))
+    (tmp_path / "damaged.pth").write_bytes(b"\x80\x02cos\nsystem\n.")
+    with pytest.raises(ValueError, match="damaged.pth is not .*: it is damaged, or holds more than tensors$"):
+        build_trunk("resnet18", 3, weights=str(tmp_path / "damaged.pth"))
     with pytest.raises(FileNotFoundError, match="no weights file"):
         build_trunk("resnet18", 3, weights=str(tmp_path / "none.pth"))
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from mprd_pyg.data.cards.schema import LEFT_OUT, SPLITS, Table, TableError
 from mprd_pyg.data.cards.typed_yaml import nearest
+from mprd_pyg.parquet import read_parquet
 
 ROLES = ("path", "identity", "camera", "split", "date", "tracklet")
 """What a column can say, the keys of :class:`Table` that name it."""
@@ -31,7 +32,7 @@ def read_columns(file: Path) -> pd.DataFrame:
     if not is_table_name(file):
         raise TableError(f"{file}: a table's name ends in {', '.join(SUFFIXES)}")
     try:
-        frame = pd.read_parquet(file) if file.suffix.lower() == ".parquet" else _read_text(file)
+        frame = read_parquet(file) if file.suffix.lower() == ".parquet" else _read_text(file)
     except Exception as error:  # whatever the readers make of a damaged file
         said = " ".join(str(error).split())[:300]
         raise TableError(f"{file} cannot be read as a table: {said}; save it as CSV in UTF-8 or as Parquet") from None

@@ -172,6 +172,9 @@ class PairSubgraphDataset(Dataset):
             per_pair["pair_statistics"] = self._statistics[places]
         per_node = {name: torch.from_numpy(label[flat.n_id.numpy()]) for name, label in self._labels.items()}
         branch = per_pair["branch"][flat.owner]
+        if self._features is not None and not bool(((branch >= 0) & (branch < len(self._features))).all()):
+            raise ValueError(f"pairs in {self.folder} are of the branches {int(branch.min())} to {int(branch.max())}, "
+                             f"but the features have {len(self._features)}: join the memory that they were made from")
         if isinstance(self._features, Tensor):
             device = self._features.device
             per_node["x"] = self._features[branch.to(device), flat.n_id.to(device)]

@@ -306,6 +306,8 @@ def test_bad_input_is_named(store, parts, tmp_path):
         PairSubgraphDataset(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"have 10 rows.*name node"):
         PairSubgraphDataset(store, features=x[:10])
+    with pytest.raises(ValueError, match="of the branches 0 to 1, but the features have 1"):
+        PairSubgraphDataset(store, features=x).batch()
     with pytest.raises(ValueError, match="other images"):
         PairSubgraphWriter(store, images=images.assign(camera_id=3))
     writer = PairSubgraphWriter(store)
